@@ -1,0 +1,13 @@
+/* cdefs: what the compilers can check for us. */
+#ifndef LUMNID_BASE_CDEFS_H
+#define LUMNID_BASE_CDEFS_H
+
+#define MUSTUSE			__attribute__((warn_unused_result))
+#define PRINTF_LIKE(f, a)	__attribute__((format(printf, f, a)))
+#define NORETURN		__attribute__((noreturn))
+#define UNUSED			__attribute__((unused))
+#define LIKELY(x)		__builtin_expect(!!(x), 1)
+#define UNLIKELY(x)		__builtin_expect(!!(x), 0)
+#define NELEM(a)		(sizeof(a) / sizeof((a)[0]))
+
+#endif

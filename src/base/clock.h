@@ -1,0 +1,50 @@
+/*
+ * clock: the only reader of the clocks. Policy code takes `struct now` as an
+ * argument. Monotonic and wall time are different types, so that a deadline
+ * can never be computed from a clock that jumps.
+ */
+#ifndef LUMNID_BASE_CLOCK_H
+#define LUMNID_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#include "base/cdefs.h"
+
+struct mono {
+	int64_t	us;	/* microseconds of CLOCK_MONOTONIC */
+};
+
+struct wall {
+	int64_t	us;	/* microseconds since 1970-01-01T00:00:00Z */
+};
+
+struct now {
+	struct mono	mono;
+	struct wall	wall;
+};
+
+#define MONO_NEVER	((struct mono){ INT64_MAX })
+
+struct now	clock_now(void);
+
+static inline struct mono
+mono_add_ms(struct mono t, int64_t ms)
+{
+	if (t.us == INT64_MAX || ms > (INT64_MAX - t.us) / 1000)
+		return MONO_NEVER;
+	return (struct mono){ t.us + ms * 1000 };
+}
+
+static inline int64_t
+mono_sub_ms(struct mono a, struct mono b)
+{
+	return (a.us - b.us) / 1000;
+}
+
+static inline struct mono
+mono_min(struct mono a, struct mono b)
+{
+	return a.us < b.us ? a : b;
+}
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * mp: reads the heads of msgpack values
+ * (github.com/msgpack/msgpack/blob/master/spec.md). The frame scanner and the
+ * event decoder both stand on it; no tree of objects is ever built, so memory
+ * does not grow with the number of values a peer sends.
+ */
+#ifndef LUMNID_CODEC_MP_H
+#define LUMNID_CODEC_MP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cdefs.h"
+
+enum mp_type {
+	MP_NIL,
+	MP_BOOL,	/* u: 0 or 1 */
+	MP_UINT,	/* u */
+	MP_INT,		/* i, always negative */
+	MP_FLOAT,	/* d; float 32 is widened exactly */
+	MP_STR,		/* size: payload bytes that follow the head */
+	MP_BIN,		/* size */
+	MP_EXT,		/* size, ext: the type, -128..127 */
+	MP_ARRAY,	/* size: elements that follow */
+	MP_MAP,		/* size: pairs that follow */
+};
+
+struct mp_head {
+	enum mp_type	type;
+	int8_t		ext;
+	uint32_t	size;
+	union {
+		uint64_t	u;
+		int64_t		i;
+		double		d;
+	};
+};
+
+/*
+ * Read the head at p. Returns its length in bytes (1..9, for scalars the whole
+ * value), 0 if len bytes are too few, -EBADMSG for the byte 0xc1, which is no
+ * msgpack. For str, bin and ext the payload is not looked at.
+ */
+int	mp_head(const uint8_t *p, size_t len, struct mp_head *ret) MUSTUSE;
+
+#endif

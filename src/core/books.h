@@ -1,0 +1,58 @@
+/*
+ * books: every event and record is accounted for:
+ *
+ *	accepted = delivered + pending + dead + dropped{reason}
+ *
+ * accepted counts what was journaled (records: spooled); the other side is
+ * counted where the state moves, never derived. Totals live over restarts:
+ * those of the journal in its state records, those of the spool in its
+ * checkpoints. What never was accepted (refusals, kernel drops) has lines of
+ * its own.
+ */
+#ifndef LUMNID_CORE_BOOKS_H
+#define LUMNID_CORE_BOOKS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "codec/event.h"
+
+enum books_input {
+	BOOKS_STREAM,
+	BOOKS_UDP,
+	BOOKS_DGRAM,
+	BOOKS_HTTP,
+	BOOKS_FORWARD,
+	BOOKS_INPUTS
+};
+const char *books_input_name(enum books_input);
+
+/* Totals kept in the journal's state, in this order for ever. */
+enum books_total {
+	BOOKS_ACCEPTED = 0,		/* events */
+	BOOKS_ACCEPTED_RECORDS = 1,
+	BOOKS_SEALED = 2,		/* events that left for the spool */
+	BOOKS_DROPPED_CORRUPT = 3,	/* events unreadable in the journal */
+	BOOKS_DROPPED_FULL = 4,		/* journaled, then given up: full */
+	BOOKS_KERNEL_UDP = 5,		/* datagrams the kernel dropped */
+	BOOKS_KERNEL_DGRAM = 6,
+	BOOKS_TRUNCATED = 7,		/* datagrams cut by the kernel */
+	BOOKS_REFUSED = 8,		/* + enum event_code; messages */
+	BOOKS_ACCEPTED_BY = 8 + 32,	/* + enum books_input; events */
+	BOOKS_TOTALS = 64
+};
+
+struct books {
+	uint64_t	total[BOOKS_TOTALS];
+	/* Since the start of this process only. */
+	uint64_t	messages, bytes;
+	uint64_t	acks;
+	uint64_t	seals[16];		/* by enum spool_reason */
+	uint64_t	raw_bytes, body_bytes;	/* sealed, before and after */
+	uint64_t	answers[6];		/* by status / 100; 0: none */
+	uint64_t	syncs;
+	uint64_t	sync_us;
+	uint64_t	sync_errors;
+};
+
+#endif

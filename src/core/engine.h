@@ -1,0 +1,133 @@
+/*
+ * engine: the road of an event, from the decoded message to the sealed batch
+ * and on to the sender. It owns the journal, both spools, the run table, the
+ * books and the sender; it knows neither sockets nor threads. What it needs of
+ * the outside comes through struct engine_env, so the whole of it runs in a
+ * unit test with a fake clock, network and disk.
+ *
+ * All calls come from one thread. Callbacks in the env may not call back into
+ * the engine.
+ */
+#ifndef LUMNID_CORE_ENGINE_H
+#define LUMNID_CORE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cdefs.h"
+#include "base/clock.h"
+#include "base/rand.h"
+#include "base/why.h"
+#include "codec/event.h"
+#include "core/books.h"
+#include "core/conf.h"
+#include "core/transport.h"
+#include "store/seglog.h"
+
+struct engine;
+
+struct engine_env {
+	struct transport *transport;
+	/*
+	 * A message that asked for an ack is durable (code EVENT_OK) or could
+	 * not be made so. peer: as given to engine_take(); it may be gone.
+	 */
+	void		(*answer)(void *, uint64_t peer, enum event_code,
+			    const char *text, const struct event_ack *);
+	/*
+	 * Sync these fds off this thread, then call engine_sync_end(), not
+	 * from within. One round is under way at a time. On a failure to
+	 * begin (-errno) the engine tries again later.
+	 */
+	int		(*sync)(void *, const struct seglog_sync *);
+	void		*arg;
+	struct rng	rng;
+	/* NULL, or told of every event as it is journaled (lumnictl tail). */
+	void		(*watch)(void *, const char *runid, const char *json,
+			    size_t len);
+};
+
+/*
+ * Open the storage directory (made if absent, mode 0700; locked against a
+ * second lumnid) and recover what it holds. conf stays the caller's and must
+ * outlive the engine or the next engine_set_conf(). Never fails on content.
+ */
+int	engine_open(const struct conf *, const struct engine_env *,
+	    struct now, struct engine **, struct why *) MUSTUSE;
+/* Flush what can be flushed and close. What is open stays in the journal. */
+void	engine_close(struct engine *, struct now);
+
+/*
+ * Take one whole message (one value, as frame_next() found it).
+ * peer: names the client for a later env.answer(); 0: it has no way back, and
+ * an ack id is ignored.
+ * Returns EVENT_OK: its events are journaled, and an ack, if asked for, comes
+ * through env.answer(). Otherwise nothing of it was kept, it is counted as
+ * refused by this code, why has a sentence, and *ret_ack the id that the
+ * refusal should name (len 0: none was asked for, no answer is due).
+ */
+enum event_code engine_take(struct engine *, enum books_input, uint64_t peer,
+	    const uint8_t *, size_t, struct now, struct event_ack *ret_ack,
+	    struct why *) MUSTUSE;
+
+/*
+ * Would a message be refused for want of room (EVENT_FULL, EVENT_DEGRADED)?
+ * Stream inputs stop reading then. EVENT_OK when not.
+ */
+enum event_code engine_room(const struct engine *) MUSTUSE;
+
+/*
+ * The end of a turn of the loop: write out what the turn has journaled, seal
+ * what is due, start sync rounds and requests. Bounded work; when more is
+ * left, engine_deadline() is now.
+ */
+void	engine_turn(struct engine *, struct now);
+/* When engine_turn() has to run even if nothing happens. */
+struct mono engine_deadline(const struct engine *);
+
+/* The sync round has ended; err: 0 or the first -errno. */
+void	engine_sync_end(struct engine *, int err, int64_t took_us,
+	    struct now);
+/* A request has ended. */
+void	engine_answer(struct engine *, uint64_t tag,
+	    const struct transport_answer *, struct now);
+
+/* Start no more requests (a stop begins). */
+void	engine_stop_sending(struct engine *, struct now);
+size_t	engine_in_flight(const struct engine *);
+void	engine_cancel_in_flight(struct engine *);
+/* Have all flushed bytes been synced and all acks been given? */
+bool	engine_settled(const struct engine *);
+
+/* Put another configuration in force; storage.dir etc. are not looked at. */
+void	engine_set_conf(struct engine *, const struct conf *, struct now);
+
+/* Seal one run (or all, runid NULL) as `flush`. Returns how many. */
+size_t	engine_flush_runs(struct engine *, const char *runid, size_t len,
+	    struct now);
+
+struct books *engine_books(struct engine *);
+
+/* A picture of the present, for status, metrics and tests. */
+struct engine_status {
+	uint64_t	open_runs;
+	uint64_t	open_events;
+	uint64_t	open_bytes;	/* of JSON */
+	uint64_t	journal_bytes;
+	uint64_t	spool_bytes;
+	uint64_t	waiting_batches, waiting_events, waiting_bytes;
+	uint64_t	waiting_records;
+	int64_t		oldest_waiting_ms;	/* age; -1: nothing waits */
+	uint64_t	in_flight;
+	const char	*upstream;	/* "ok", "down", "hold", "idle" */
+	char		upstream_why[256];
+	int64_t		last_success_ms;	/* ago; -1: never */
+	int64_t		retry_in_ms;		/* -1: no back-off */
+	const char	*storage;	/* "ok", "full", "degraded" */
+	char		storage_why[256];
+	uint64_t	damaged;
+};
+void	engine_status(struct engine *, struct now, struct engine_status *);
+
+#endif

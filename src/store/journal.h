@@ -1,0 +1,155 @@
+/*
+ * journal: the memory of open runs: an append-only log of events and of what
+ * has become of them.
+ *
+ * Every event has a log sequence number (lsn), 1, 2, 3, ... over the life of
+ * the installation. An event is live from journal_event() until
+ * journal_release(). A segment is deleted once nothing in it or before it is
+ * live: always the oldest first, and the next only after the directory was
+ * synced, because the marks that say which events of segment n have left the
+ * journal lie in n and later ones.
+ *
+ * The record layouts are drawn at the top of journal.c.
+ */
+#ifndef LUMNID_STORE_JOURNAL_H
+#define LUMNID_STORE_JOURNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cdefs.h"
+#include "base/clock.h"
+#include "base/why.h"
+#include "store/seglog.h"
+
+struct journal;
+
+/* Where an event lies: all that an open run keeps of it. */
+struct journal_place {
+	uint32_t	segno;
+	uint32_t	off;	/* of the record's head */
+	uint32_t	len;	/* of the JSON, bytes */
+};
+
+/* Totals that survive restarts; the engine gives them their meaning. */
+#define JOURNAL_TOTALS	64
+
+/* The part that comes next of a run that is not open. */
+struct journal_part {
+	uint64_t	run_hash;	/* xxh3 of the runId */
+	uint32_t	part;
+};
+
+struct journal_state {
+	uint64_t		totals[JOURNAL_TOTALS];
+	uint64_t		batch_seq;	/* newest batch in a seal mark */
+	const struct journal_part *parts;	/* oldest first */
+	size_t			parts_n;
+};
+
+/*
+ * What journal_open() tells of the past, in the order of writing. Texts are
+ * valid during the call only.
+ */
+struct journal_replay {
+	/* State as of a segment's start; what came before is superseded. */
+	void	(*state)(void *, const struct journal_state *);
+	void	(*event)(void *, const char *runid, size_t runid_len,
+		    uint64_t lsn, struct wall, bool end,
+		    struct journal_place);
+	/* end: true without an event of its own. */
+	void	(*end)(void *, const char *runid, size_t runid_len,
+		    uint64_t lsn);
+	/* All events of the run up to lsn went into that batch, this part. */
+	void	(*sealed)(void *, const char *runid, size_t runid_len,
+		    uint64_t lsn, uint32_t part, uint64_t batch_seq);
+	/* Totals that moved without a record of their own. */
+	void	(*count)(void *, unsigned total, uint64_t n);
+	void	*arg;
+};
+
+struct journal_options {
+	uint64_t	segment_bytes;
+	size_t		buffer_bytes;
+	uint8_t		instance[16];
+	/* The state to begin a new segment with; parts are borrowed. */
+	void		(*state)(void *, struct journal_state *);
+	void		(*damaged)(void *, const char *file, uint64_t off,
+			    uint64_t len, const char *reason);
+	void		*arg;
+};
+
+int	journal_open(const char *dir, const char *quarantine,
+	    const struct journal_options *, const struct journal_replay *,
+	    struct journal **, struct why *) MUSTUSE;
+void	journal_close(struct journal *);
+const uint8_t *journal_instance(const struct journal *);
+
+/* The next lsn is above `lsn`; for the engine's recovery. */
+void	journal_skip_lsn(struct journal *, uint64_t lsn);
+uint64_t journal_lsn(const struct journal *);	/* the newest given out */
+
+/*
+ * Make sure that n events of json_bytes in all, of a run with this length of
+ * runId, can be appended together. 0 or -errno; on failure nothing changed.
+ */
+int	journal_reserve(struct journal *, size_t n, uint64_t json_bytes,
+	    size_t runid_len, struct wall, struct why *) MUSTUSE;
+/* Undo the events appended since the mark, in the same turn. */
+struct journal_mark {
+	struct seglog_pos	pos;
+	uint64_t		lsn;
+};
+struct journal_mark journal_mark(const struct journal *);
+void	journal_rollback(struct journal *, struct journal_mark);
+
+/*
+ * Append one event; it is live. end: the run is complete with it.
+ * Returns 0, its lsn and place, or -errno.
+ */
+int	journal_event(struct journal *, const char *runid, size_t runid_len,
+	    const void *json, size_t len, bool end, struct wall,
+	    uint64_t *ret_lsn, struct journal_place *ret, struct why *)
+	    MUSTUSE;
+int	journal_end(struct journal *, const char *runid, size_t runid_len,
+	    struct wall, uint64_t *ret_lsn, struct why *) MUSTUSE;
+int	journal_sealed(struct journal *, const char *runid, size_t runid_len,
+	    uint64_t lsn, uint32_t part, uint64_t batch_seq, struct wall,
+	    struct why *) MUSTUSE;
+int	journal_count(struct journal *, unsigned total, uint64_t n,
+	    struct wall, struct why *) MUSTUSE;
+
+/*
+ * Read an event's JSON back, checked. runid_len: of its run. buf is scratch;
+ * *ret points into it. 0, -EBADMSG (damaged, quarantined) or -errno.
+ */
+int	journal_read(struct journal *, struct journal_place, size_t runid_len,
+	    struct buf *, const char **ret, struct why *) MUSTUSE;
+
+/* The event is live no more. */
+void	journal_release(struct journal *, struct journal_place);
+/*
+ * Delete what can be deleted now, at most one segment for each sync round.
+ * Returns the number deleted or -errno.
+ */
+int	journal_trim(struct journal *, struct why *) MUSTUSE;
+/* The oldest segment that holds a live event; 0 when none. */
+uint32_t journal_oldest_live(const struct journal *);
+
+int	journal_flush(struct journal *, struct why *) MUSTUSE;
+bool	journal_unsynced(const struct journal *);
+void	journal_sync_begin(struct journal *, struct seglog_sync *);
+/* After it, journal_synced_lsn() and _mark() have moved (ok only). */
+void	journal_sync_end(struct journal *, bool ok);
+uint64_t journal_synced_lsn(const struct journal *);
+/* Records of every type appended / appended and durable, counted from open. */
+uint64_t journal_appended(const struct journal *);
+uint64_t journal_durable(const struct journal *);
+int	journal_roll(struct journal *, struct wall, struct why *) MUSTUSE;
+
+uint64_t journal_bytes(const struct journal *);
+struct seglog *journal_log(struct journal *);
+
+#endif

@@ -1,0 +1,208 @@
+/*
+ * seglog: an append-only log in a directory of numbered segment files, used
+ * twice: by the journal and by the spool.
+ *
+ * Appends gather in a write buffer; seglog_flush() writes it, once for each
+ * turn of the loop. Nothing is durable before a sync round (seglog_sync_*)
+ * that began after the flush has ended well. The calls that block for long
+ * (fdatasync, fsync) are made by the caller's helper thread on the fds that
+ * seglog_sync_begin() hands out; all else is called from one thread.
+ *
+ * Opening reads only directory entries and the tail segment's header.
+ */
+#ifndef LUMNID_STORE_SEGLOG_H
+#define LUMNID_STORE_SEGLOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cdefs.h"
+#include "base/clock.h"
+#include "base/why.h"
+#include "store/seg.h"
+
+enum {
+	SEGLOG_JOURNAL	= 0x4c4e524a,	/* "JRNL" */
+	SEGLOG_SPOOL	= 0x4c4f5053,	/* "SPOL" */
+	SEGLOG_RECORDS	= 0x53434552,	/* "RECS" */
+};
+
+struct seglog;
+
+struct seglog_pos {
+	uint32_t	segno;
+	uint32_t	off;
+};
+
+struct seglog_options {
+	uint32_t	kind;
+	uint8_t		instance[16];	/* for new segments */
+	uint64_t	segment_bytes;	/* roll when a segment has reached it */
+	size_t		buffer_bytes;	/* of the write buffer */
+	/*
+	 * Writes what every new segment begins with: called during the roll,
+	 * with an empty buf for the payload of one record of
+	 * checkpoint_type. May be NULL.
+	 */
+	void		(*checkpoint)(void *arg, uint32_t segno, struct buf *);
+	uint8_t		checkpoint_type;
+	/* Told of each quarantined stretch or file; logging is core's. */
+	void		(*damaged)(void *arg, const char *file, uint64_t off,
+			    uint64_t len, const char *reason);
+	void		*arg;
+};
+
+/* One live segment, in order of segno. */
+struct seglog_info {
+	uint32_t	segno;
+	uint64_t	size;	/* bytes, with what is still in the buffer */
+	struct wall	created;
+};
+
+/* What a sync round has to make durable. */
+#define SEGLOG_SYNC_MAX	16
+struct seglog_sync {
+	struct {
+		int	fd;
+		bool	is_dir;		/* fsync, not fdatasync */
+	} what[SEGLOG_SYNC_MAX];
+	size_t	n;
+};
+
+/*
+ * Open or create the log in `dir`, an existing directory; `quarantine`, a
+ * directory that is created when it is first needed. Files that are no
+ * segments of this kind, or of a newer version, or whose header is damaged
+ * move to quarantine and are told through `damaged`. The tail is not scanned
+ * here: the owner scans it with seglog_scan() before its first append, which
+ * cuts a torn tail.
+ * Returns 0 or -errno of the directory.
+ */
+int	seglog_open(const char *dir, const char *quarantine,
+	    const struct seglog_options *, struct seglog **, struct why *)
+	    MUSTUSE;
+/* Flushes nothing: what is in the buffer is gone. */
+void	seglog_close(struct seglog *);
+
+/* The instance id: that of the newest segment, or the one of the options. */
+const uint8_t *seglog_instance(const struct seglog *);
+
+size_t	seglog_count(const struct seglog *);
+/* i-th live segment, 0 is the oldest. */
+struct seglog_info seglog_at(const struct seglog *, size_t i);
+/* false when there is no such segment. */
+bool	seglog_find(const struct seglog *, uint32_t segno,
+	    struct seglog_info *ret);
+uint32_t seglog_tail(const struct seglog *);	/* 0 when there is none */
+/* Bytes of all live segments. */
+uint64_t seglog_bytes(const struct seglog *);
+
+/*
+ * Walk the valid records of one segment from `from` (0: its first record).
+ * Damaged stretches are copied to quarantine, once, and told. In the tail
+ * segment what follows the last valid record is cut off (and copied to
+ * quarantine unless it is all zero bytes).
+ * Returns 0, what fn returned, or -errno of reading.
+ */
+typedef int seglog_record_fn(void *arg, uint8_t type, const uint8_t *data,
+	    uint32_t len, struct seglog_pos);
+
+int	seglog_scan(struct seglog *, uint32_t segno, uint32_t from,
+	    seglog_record_fn *, void *, struct why *) MUSTUSE;
+/* The same, but nothing is copied, cut or changed; for --check-spool. */
+int	seglog_check(struct seglog *, uint32_t segno, seglog_record_fn *,
+	    void (*damage)(void *, uint64_t off, uint64_t len),
+	    void *, struct why *) MUSTUSE;
+
+/*
+ * Make sure that records of `bytes` in all (seg_record_size() each) can be
+ * appended to one segment: rolls to a new one when the tail is full, and
+ * reserves disk space where the filesystem can, so that a full disk is seen
+ * here. Returns 0 or -errno (-ENOSPC, -EDQUOT, -EIO, ...); then nothing has
+ * changed.
+ */
+int	seglog_reserve(struct seglog *, uint64_t bytes, struct wall,
+	    struct why *) MUSTUSE;
+
+/*
+ * Append one record of n pieces after seglog_reserve(). A record larger than
+ * the write buffer is written at once. Returns 0 and the place of the
+ * record's head, or -errno; then the log ends where it ended before.
+ */
+int	seglog_append(struct seglog *, uint8_t type, const struct seg_piece *,
+	    size_t n, struct seglog_pos *ret, struct why *) MUSTUSE;
+
+/*
+ * Undo appends: the log ends again where it ended at the mark. Only for what
+ * was appended since seglog_mark() in the same turn, without a roll between.
+ */
+struct seglog_pos seglog_mark(const struct seglog *);
+void	seglog_rollback(struct seglog *, struct seglog_pos mark);
+
+/*
+ * Write the buffer out. On failure (-errno) the buffer stays whole and a
+ * later call tries again; a torn write is overwritten by the next try.
+ */
+int	seglog_flush(struct seglog *, struct why *) MUSTUSE;
+bool	seglog_dirty(const struct seglog *);	/* buffered bytes wait */
+
+/*
+ * Start a new segment now; the old tail must be flushed. Used after a failed
+ * fdatasync: what the kernel could not write is not trusted again
+ * (fsync(2), "Errors").
+ */
+int	seglog_roll(struct seglog *, struct wall, struct why *) MUSTUSE;
+
+/*
+ * Read a record's payload, part of it from `skip` on, without checking: len
+ * bytes to dst, from the file or the buffer. Returns 0 or -errno.
+ */
+int	seglog_read(struct seglog *, struct seglog_pos, uint32_t skip,
+	    void *dst, size_t len, struct why *) MUSTUSE;
+/*
+ * Read a whole record, check it, and return its payload, which lies in buf.
+ * Returns 0, -EBADMSG (damaged; quarantined and told) or -errno.
+ */
+int	seglog_get(struct seglog *, struct seglog_pos, uint8_t *ret_type,
+	    struct buf *, const uint8_t **ret_data, uint32_t *ret_len,
+	    struct why *) MUSTUSE;
+/*
+ * As seglog_get() where the payload's length is known: one read call. rec:
+ * room for SEG_HEAD_LEN + len bytes; the payload lies at rec + SEG_HEAD_LEN.
+ */
+int	seglog_get_known(struct seglog *, struct seglog_pos, uint32_t len,
+	    uint8_t *rec, struct why *) MUSTUSE;
+/* Check a record of any size in pieces, with little memory. */
+int	seglog_verify(struct seglog *, struct seglog_pos, struct why *)
+	    MUSTUSE;
+
+/*
+ * Delete a segment that is not the tail. Never writes. The directory is then
+ * unsynced until the next sync round; seglog_removals_pending() tells so.
+ */
+int	seglog_remove(struct seglog *, uint32_t segno, struct why *) MUSTUSE;
+bool	seglog_removals_pending(const struct seglog *);
+
+/* Is there anything that a sync round would make durable? */
+bool	seglog_unsynced(const struct seglog *);
+/*
+ * Add to the set what must be synced for all that has been flushed so far.
+ * The fds stay open until seglog_sync_end(). One round at a time.
+ */
+void	seglog_sync_begin(struct seglog *, struct seglog_sync *);
+/*
+ * The round has ended. ok: every call returned 0. If not, the fds stay
+ * unsynced and the tail is suspect: the owner calls seglog_roll().
+ */
+void	seglog_sync_end(struct seglog *, bool ok);
+
+/* Damaged stretches and files met so far, and their bytes. */
+void	seglog_damage(const struct seglog *, uint64_t *ret_n,
+	    uint64_t *ret_bytes);
+/* Free space of the filesystem under the log. */
+int	seglog_space(struct seglog *, uint64_t *ret_avail,
+	    uint64_t *ret_total, struct why *) MUSTUSE;
+
+#endif
