@@ -46,6 +46,7 @@ enum transport_result {
 	TRANSPORT_TLS_VERIFY,	/* certificate: expired, wrong name, no CA */
 	TRANSPORT_PROXY,	/* the proxy refused or failed */
 	TRANSPORT_STALE,	/* a reused idle connection was closed */
+	TRANSPORT_NO_KEY,	/* no API key, or its file is refused; detail */
 	TRANSPORT_LOCAL,	/* body unreadable, no memory, bad option */
 	TRANSPORT_CANCELLED,
 };
