@@ -32,15 +32,29 @@ void	buf_reset(struct buf *, size_t keep);
  * Make room for n more bytes and return where they go (buf->data + buf->len),
  * or NULL on failure, which is then sticky.
  */
-uint8_t	*buf_room(struct buf *, size_t n) MUSTUSE;
+static inline uint8_t *buf_room(struct buf *, size_t n) MUSTUSE;
 void	buf_put(struct buf *, const void *, size_t);
 void	buf_putc(struct buf *, char);
 void	buf_puts(struct buf *, const char *);
 void	buf_printf(struct buf *, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Remove the first n bytes; the rest moves to the front. */
 void	buf_drain(struct buf *, size_t n);
-/* End with a NUL that is not counted in len, and return data as a string. */
+/*
+ * End with a NUL that is not counted in len, and return data as a string;
+ * "" when there is no memory.
+ */
 const char *buf_cstr(struct buf *);
+
+uint8_t	*buf_room_slow(struct buf *, size_t n) MUSTUSE;	/* of buf_room() */
+
+static inline uint8_t *
+buf_room(struct buf *b, size_t n)
+{
+	if (LIKELY(b->error == 0 && n < b->cap - b->len &&
+	    (b->max == 0 || n <= b->max - b->len)))
+		return b->data + b->len;
+	return buf_room_slow(b, n);
+}
 
 static inline int
 buf_error(const struct buf *b)

@@ -1,0 +1,25 @@
+/* clock: the only reader of the clocks. */
+#include "base/clock.h"
+
+#include <time.h>
+
+#include "base/mem.h"
+
+static int64_t
+clock_read(clockid_t id)
+{
+	struct timespec ts;
+
+	if (clock_gettime(id, &ts) < 0)
+		fatal("clock_gettime: no clock %d", (int)id);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+struct now
+clock_now(void)
+{
+	return (struct now){
+		.mono = { clock_read(CLOCK_MONOTONIC) },
+		.wall = { clock_read(CLOCK_REALTIME) },
+	};
+}

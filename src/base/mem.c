@@ -1,0 +1,88 @@
+/*
+ * mem: allocation for small, bounded things, and the allocator's set-up.
+ */
+#include "base/mem.h"
+
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* End the process: no memory, or an invariant is broken. */
+void
+fatal(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("lumnid: fatal: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	abort();
+}
+
+void *
+mem_alloc(size_t n)
+{
+	void *p = malloc(n != 0 ? n : 1);
+
+	if (p == NULL)
+		fatal("out of memory: %zu bytes", n);
+	return p;
+}
+
+void *
+mem_zalloc(size_t n)
+{
+	void *p = calloc(1, n != 0 ? n : 1);
+
+	if (p == NULL)
+		fatal("out of memory: %zu bytes", n);
+	return p;
+}
+
+void *
+mem_grow(void *old, size_t nelem, size_t size)
+{
+	size_t n;
+
+	if (__builtin_mul_overflow(nelem, size, &n))
+		fatal("out of memory: %zu times %zu bytes", nelem, size);
+	void *p = realloc(old, n != 0 ? n : 1);
+	if (p == NULL)
+		fatal("out of memory: %zu bytes", n);
+	return p;
+}
+
+char *
+mem_strdup(const char *s)
+{
+	return mem_dup(s, strlen(s) + 1);
+}
+
+void *
+mem_dup(const void *src, size_t n)
+{
+	void *p = mem_alloc(n);
+
+	if (n != 0)
+		memcpy(p, src, n);
+	return p;
+}
+
+void
+mem_setup(void)
+{
+	/*
+	 * Setting any of these also ends glibc's habit of raising the mmap
+	 * threshold to the largest block freed, after which one large message
+	 * would stay in the heap for ever.
+	 */
+	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024); /* advice: may fail */
+	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	(void)mallopt(M_TOP_PAD, 64 * 1024);
+	(void)mallopt(M_ARENA_MAX, 1);
+}
