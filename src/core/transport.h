@@ -72,6 +72,12 @@ struct transport {
 	void	(*cancel)(struct transport *, uint64_t tag);
 	/* Read key file and TLS material anew; 0 or -errno. */
 	int	(*reload)(struct transport *, struct why *);
+	/*
+	 * A number that changes when the API key's file changes (from its
+	 * time and inode); asked every 2 s while the upstream refuses us.
+	 * May be NULL.
+	 */
+	uint64_t (*key_stamp)(struct transport *);
 };
 
 #endif

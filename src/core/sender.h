@@ -1,0 +1,81 @@
+/*
+ * sender: takes waiting batches out of the spools, in order, and gives them to
+ * the transport; decides by the answers what happens next.
+ *
+ * It holds a bounded window of references; the backlog stays on disk and is
+ * read as it is sent. Batches of one run form a lane: only the first of a lane
+ * is ever under way. Records (changes, policies) have lanes of their own and
+ * go first. One back-off serves the whole upstream: while it is down, one
+ * request at a time probes it, and each probe is another lane's, so that one
+ * poisonous batch holds up nobody. A wrong configuration (401, 404, ...) holds
+ * a route, loudly, and loses nothing.
+ *
+ * Nothing is logged but changes of state.
+ */
+#ifndef LUMNID_CORE_SENDER_H
+#define LUMNID_CORE_SENDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cdefs.h"
+#include "base/clock.h"
+#include "base/rand.h"
+#include "core/books.h"
+#include "core/conf.h"
+#include "core/transport.h"
+#include "store/spool.h"
+
+struct sender;
+
+struct sender_env {
+	struct transport	*transport;
+	struct spool		*runs;
+	struct spool		*records;
+	struct books		*books;
+	const struct conf	*conf;
+	struct rng		 rng;
+};
+
+struct sender	*sender_new(const struct sender_env *);
+/* Requests under way must have been answered or given up by the transport. */
+void		 sender_free(struct sender *);
+void		 sender_set_conf(struct sender *, const struct conf *,
+		    struct now);
+
+/* Fill the window and start what may start. */
+void		 sender_pump(struct sender *, struct now);
+/* A request has ended. Unknown tags are ignored. */
+void		 sender_answer(struct sender *, uint64_t tag,
+		    const struct transport_answer *, struct now);
+/* When sender_pump() has to run even if nothing happens. */
+struct mono	 sender_deadline(const struct sender *);
+
+/* Start nothing more. */
+void		 sender_stop(struct sender *);
+void		 sender_cancel(struct sender *);
+size_t		 sender_in_flight(const struct sender *);
+
+/*
+ * Give up the oldest batch of a run that is not under way, as dropped for this
+ * reason. Returns the number of events, 0 when there is none.
+ */
+uint32_t	 sender_drop_oldest(struct sender *, enum spool_drop,
+		    struct now);
+
+enum sender_state {
+	SENDER_OK,
+	SENDER_DOWN,		/* backing off */
+	SENDER_HOLD,		/* configuration is wrong */
+};
+
+struct sender_status {
+	enum sender_state state;
+	const char	*why;		/* "" when ok; valid until the next call */
+	struct mono	 last_success;	/* us 0: never */
+	struct mono	 next_try;	/* when down or held */
+};
+void		 sender_status(const struct sender *, struct sender_status *);
+
+#endif
