@@ -39,7 +39,7 @@ enum conf_origin { CONF_DEFAULT, CONF_FILE, CONF_ENV, CONF_FLAG };
 
 struct conf {
 	struct {
-		char		*url;
+		char		*url;		/* no slash at its end */
 		char		*unix_socket;
 		char		*api_key_file;
 		char		*api_key;	/* from LUMNI_API_KEY */
@@ -48,7 +48,7 @@ struct conf {
 		int		 http;		/* enum conf_http */
 		int		 compression;
 		uint64_t	 level;
-		char		*proxy;
+		char		*proxy;		/* "": environment; "none" */
 		char		*ca_file;
 		char		*cert_file;
 		char		*key_file;
@@ -57,7 +57,8 @@ struct conf {
 	struct {
 		struct conf_socket unix_stream;
 		struct conf_socket dgram;
-		char		*udp;		/* host:port, "" for none */
+		/* "" for none; core/conf_addr.h parses them. */
+		char		*udp;
 		char		*http;
 		bool		 http_require_key;
 		char		*forward_tcp;
@@ -102,16 +103,16 @@ struct conf {
 		uint64_t	 uid_events_per_s;	/* 0: no limit */
 		uint64_t	 uid_bytes_per_s;
 	} limits;
-	char		*file;		/* where it was read from; may be NULL */
+	char		*file;		/* where it was read from, for messages */
 	unsigned char	*origins;	/* by key, enum conf_origin */
 	unsigned	*lines;		/* by key, in file; 0: none */
 };
 
 /*
  * Read a YAML file (NULL: defaults only), then the environment
- * (LUMNI_API_KEY), and check what needs more than one key. Returns 0 and a
- * new conf, or -errno with "file:line:column: text" in why. A missing
- * upstream.url is an error unless `partial`.
+ * (LUMNI_API_KEY; systemd's CREDENTIALS_DIRECTORY, whose api_key is the
+ * default of upstream.api_key_file), and conf_check() it unless `partial`.
+ * Returns 0 and a new conf, or -errno with "file:line:column: text" in why.
  */
 int	conf_load(const char *file, bool partial, struct conf **ret,
 	    struct why *) MUSTUSE;
@@ -119,9 +120,19 @@ int	conf_load(const char *file, bool partial, struct conf **ret,
 int	conf_parse(const char *text, size_t len, const char *name,
 	    bool partial, struct conf **ret, struct why *) MUSTUSE;
 void	conf_free(struct conf *);
-/* Set one key from text ("runs.idle", "10s"), as a command line flag does. */
+/*
+ * Set one key from text ("runs.idle", "10s"), as a command line flag does:
+ * list items stand between commas, and a relative path is made absolute.
+ * After the last one comes conf_check(). Returns 0 or -EINVAL.
+ */
 int	conf_set(struct conf *, const char *key, const char *value,
 	    struct why *) MUSTUSE;
+/*
+ * What needs more than one key: the upstream's URL is set, addresses that
+ * other hosts can reach are allowed, limits fit into each other. Returns 0 or
+ * -EINVAL.
+ */
+int	conf_check(const struct conf *, struct why *) MUSTUSE;
 
 /* Effective values with origins, secrets masked, as YAML. */
 void	conf_print(const struct conf *, FILE *);
