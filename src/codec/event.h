@@ -45,6 +45,8 @@ enum event_code {
 	EVENT_TOO_MANY_RUNS,	/* "too_many_runs": runs.max_open */
 	EVENT_NOT_SUPPORTED,	/* "not_supported" */
 	EVENT_STOPPING,		/* "stopping" */
+	EVENT_FORBIDDEN,	/* "forbidden": this user may not send */
+	EVENT_TOO_MANY_CONNECTIONS, /* "too_many_connections" */
 	EVENT_CODES
 };
 

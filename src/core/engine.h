@@ -66,6 +66,9 @@ void	engine_close(struct engine *, struct now);
  * through env.answer(). Otherwise nothing of it was kept, it is counted as
  * refused by this code, why has a sentence, and *ret_ack the id that the
  * refusal should name (len 0: none was asked for, no answer is due).
+ * *ret_ack is also set on EVENT_OK: with a length when env.answer() will come.
+ * A stream holds EVENT_FULL and EVENT_DEGRADED without an ack back and offers
+ * the message again, so those (BOOKS_STREAM, ret_ack->len 0) are not counted.
  */
 enum event_code engine_take(struct engine *, enum books_input, uint64_t peer,
 	    const uint8_t *, size_t, struct now, struct event_ack *ret_ack,
