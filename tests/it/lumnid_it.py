@@ -1,0 +1,711 @@
+"""The harness of the integration tests.
+
+A test file holds functions test_*(t) and ends with lumnid_it.main(). `t` is a
+Case: a temporary directory, the processes started in it, and the checks. One
+line is printed per function, `ok name`, `FAIL name` or `skip name: reason`;
+the exit status is 0, 1, or 77 where all were skipped.
+
+Nothing here sleeps for luck: a wait ends with what it waits for, or at a
+deadline, with a message that holds the logs. Every process is ended by its
+pid, every file lies below the temporary directory.
+
+Only /usr/bin/python3, its standard library and python3-msgpack are needed.
+"""
+
+import contextlib
+import ctypes
+import errno
+import http.client
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+import msgpack
+
+BUILD = os.environ.get("LUMNID_BUILD", os.getcwd())
+SOURCE = os.environ.get("LUMNID_SOURCE", BUILD)
+# Deadlines are multiplied by it; sanitizers and valgrind are slow.
+SLOW = float(os.environ.get("LUMNID_SLOW", "1"))
+KEY = "test-key-0123456789"
+
+
+class Skip(Exception):
+    """The test cannot run here, for the reason given."""
+
+
+class Failure(AssertionError):
+    """What the test looked for is not so."""
+
+
+def deadline(seconds):
+    return time.monotonic() + seconds * SLOW
+
+
+def wait_for(what, condition, seconds=20, step=0.005, context=None):
+    """Return condition()'s first true value; fail at the deadline."""
+    end = deadline(seconds)
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            more = "\n" + context() if context else ""
+            raise Failure(f"waited {seconds * SLOW:.0f} s for {what}{more}")
+        time.sleep(step)
+
+
+def program(name):
+    """The path of a built program, as lumnid or tests/support/upstream."""
+    path = os.path.join(BUILD, name)
+    if not os.path.exists(path):
+        raise Skip(f"{name} is not built")
+    return path
+
+
+class Process:
+    """A child whose output is collected line by line."""
+
+    def __init__(self, case, argv, name, env=None, **kw):
+        self.case = case
+        self.name = name
+        self.lines = []
+        self._news = threading.Condition()
+        full = dict(os.environ, **(env or {}))
+        # Nothing of the surroundings may reach what is tested.
+        for var in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy",
+                    "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+            if var not in (env or {}):
+                full.pop(var, None)
+        self.proc = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env=full, cwd=case.dir, **kw)
+        self.pid = self.proc.pid
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        case.processes.append(self)
+
+    def _read(self):
+        for raw in self.proc.stdout:
+            with self._news:
+                self.lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self.lines.append(None)
+            self._news.notify_all()
+
+    def log(self, last=60):
+        with self._news:
+            lines = [x for x in self.lines if x is not None]
+        return f"--- {self.name} (pid {self.pid}), last lines:\n" + \
+            "\n".join(lines[-last:])
+
+    def wait_line(self, pattern, seconds=20, after=0):
+        """Wait for a line that matches; return (match, its index + 1)."""
+        end = deadline(seconds)
+        rx = re.compile(pattern)
+        at = after
+        with self._news:
+            while True:
+                while at < len(self.lines):
+                    if self.lines[at] is None:
+                        break
+                    m = rx.search(self.lines[at])
+                    at += 1
+                    if m:
+                        return m, at
+                ended = at < len(self.lines)
+                left = end - time.monotonic()
+                if ended or left <= 0:
+                    break
+                self._news.wait(left)
+        raise Failure(f"{self.name} printed no line like {pattern!r} "
+                      f"{'before it ended' if ended else 'in time'}\n"
+                      + self.log())
+
+    def alive(self):
+        return self.proc.poll() is None
+
+    def signal(self, sig):
+        self.proc.send_signal(sig)
+
+    def wait(self, seconds=20):
+        """Wait for its end; return the exit status."""
+        try:
+            status = self.proc.wait(seconds * SLOW)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.name} did not end in time\n"
+                          + self.log()) from None
+        self._reader.join(10)
+        return status
+
+    def stop(self, seconds=20):
+        """SIGTERM, and an exit status of 0."""
+        self.signal(signal.SIGTERM)
+        status = self.wait(seconds)
+        if status != 0:
+            raise Failure(f"{self.name}: exit status {status} after SIGTERM\n"
+                          + self.log())
+
+    def kill(self):
+        """SIGKILL."""
+        if self.alive():
+            self.proc.kill()
+        self.proc.wait()
+        self._reader.join(10)
+
+    def cpu_seconds(self):
+        """User and system time so far, of a living process."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as f:
+            rest = f.read().rsplit(")", 1)[1].split()
+        return (int(rest[11]) + int(rest[12])) / os.sysconf("SC_CLK_TCK")
+
+    def private_kib(self):
+        """Private memory now, in KiB."""
+        total = 0
+        with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as f:
+            for line in f:
+                if line.startswith("Private_"):
+                    total += int(line.split()[1])
+        return total
+
+    def sanitizer_report(self):
+        with self._news:
+            for line in self.lines:
+                if line and re.search(
+                        r"ERROR: \w+Sanitizer|runtime error:"
+                        r"|SUMMARY: \w+Sanitizer", line):
+                    return line
+        return None
+
+
+class Upstream(Process):
+    """The test upstream. Its port stays the same over restarts."""
+
+    def __init__(self, case, out, script="", key=KEY, dedupe=False,
+                 unix_path=None, holder=None, extra=()):
+        self.out = out
+        self.unix_path = unix_path
+        self.holder = holder
+        argv = [program("tests/support/upstream"), "--out", out]
+        if key:
+            argv += ["--key", key]
+        if dedupe:
+            argv.append("--dedupe")
+        if script:
+            path = os.path.join(case.dir, "script")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(script)
+            argv += ["--script", path]
+        if unix_path:
+            argv += ["--unix", unix_path]
+        else:
+            self.port = holder.getsockname()[1]
+            argv += ["--port", str(self.port)]
+        argv += extra
+        super().__init__(case, argv, "upstream")
+        self.wait_line(r"^listening ")
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method, path, body=None, headers=None, seconds=20):
+        """One HTTP request; returns (status, headers, body)."""
+        if self.unix_path:
+            con = http.client.HTTPConnection("localhost")
+            con.sock = socket.socket(socket.AF_UNIX)
+            con.sock.settimeout(seconds * SLOW)
+            con.sock.connect(self.unix_path)
+        else:
+            con = http.client.HTTPConnection("127.0.0.1", self.port,
+                                             timeout=seconds * SLOW)
+        with contextlib.closing(con):
+            con.request(method, path, body, headers or {})
+            answer = con.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def stats(self):
+        return json.loads(self.request("GET", "/_test/stats")[2])
+
+    def wait_sums(self, seconds=60, **sums):
+        """Wait until these sums are reached: events, requests, batches,
+        records. Returns all sums."""
+        query = "&".join(f"{k}={v}" for k, v in sums.items())
+        try:
+            return json.loads(self.request(
+                "GET", "/_test/wait?" + query, seconds=seconds)[2])
+        except (TimeoutError, socket.timeout):
+            raise Failure(
+                f"the upstream did not reach {sums} in {seconds * SLOW:.0f} s:"
+                f" {self.stats()}\n" + self.case.logs()) from None
+
+    def script(self, text):
+        """Replace the fault rules; see tests/support/up_script.h."""
+        status, _, body = self.request("POST", "/_test/script", text.encode())
+        if status != 200:
+            raise Failure(f"script refused: {body!r}")
+
+    def requests(self):
+        return read_lines(self.out)
+
+
+def read_lines(path):
+    """What an upstream wrote: one dict a request."""
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+class Lumnid(Process):
+    """The daemon, started and ready."""
+
+    def __init__(self, case, conf_path, env, args=()):
+        self.notify_path = os.path.join(case.dir, "notify")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.notify_path)
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(self.notify_path)
+        self._notify.setblocking(False)
+        self.notes = []
+        super().__init__(
+            case, [program("lumnid"), "-c", conf_path, *args], "lumnid",
+            dict(env, NOTIFY_SOCKET=self.notify_path))
+
+    def notified(self, word):
+        """Has it sent this line to NOTIFY_SOCKET?"""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.notes += self._notify.recv(4096).decode().split("\n")
+        return word in self.notes
+
+    def wait_ready(self, stream_path, seconds=20):
+        """Wait until it takes connections; fail if it ends before."""
+        def ready():
+            if not self.alive():
+                self._reader.join(10)
+                raise Failure(f"lumnid ended with {self.proc.poll()} before "
+                              "it was ready\n" + self.log())
+            if self.notified("READY=1"):
+                return True
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+                return s.connect_ex(stream_path) == 0
+        wait_for("lumnid to take connections", ready, seconds,
+                 context=self.log)
+
+    def stop(self, seconds=20):
+        super().stop(seconds)
+        self._notify.close()
+
+    def kill(self):
+        super().kill()
+        self._notify.close()
+
+    def _inodes(self):
+        found = set()
+        base = f"/proc/{self.pid}/fd"
+        for fd in os.listdir(base):
+            with contextlib.suppress(OSError):
+                m = re.match(r"socket:\[(\d+)\]",
+                             os.readlink(os.path.join(base, fd)))
+                if m:
+                    found.add(m.group(1))
+        return found
+
+    def _udp(self):
+        """(port, datagrams the kernel dropped) of its UDP socket."""
+        inodes = self._inodes()
+        for table in ("udp", "udp6"):
+            with open(f"/proc/net/{table}", encoding="ascii") as f:
+                for line in f.readlines()[1:]:
+                    w = line.split()
+                    if w[9] in inodes:
+                        return int(w[1].rsplit(":", 1)[1], 16), int(w[12])
+        return None
+
+    def udp_port(self):
+        return wait_for("lumnid's UDP socket", self._udp)[0]
+
+    def udp_drops(self):
+        return self._udp()[1]
+
+
+class Stream:
+    """A client on the stream socket."""
+
+    def __init__(self, path, seconds=20):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(seconds * SLOW)
+        self.sock.connect(path)
+        self._unpacker = msgpack.Unpacker(raw=False, strict_map_key=False)
+        self.answers = []
+
+    def send(self, *messages):
+        """Send messages (dicts, or bytes as they are) in one write."""
+        self.sock.sendall(pack(*messages))
+
+    def answer(self):
+        """The next answer; None when lumnid closed the connection."""
+        while True:
+            for answer in self._unpacker:
+                self.answers.append(answer)
+                return answer
+            data = self.sock.recv(65536)
+            if not data:
+                return None
+            self._unpacker.feed(data)
+
+    def ask(self, message):
+        """Send a message that asks for an ack, and return the answer."""
+        self.send(message)
+        return self.answer()
+
+    def poll_answers(self):
+        """The answers that have come, without waiting."""
+        got = []
+        while select.select([self.sock], [], [], 0)[0]:
+            data = self.sock.recv(65536)
+            if not data:
+                break
+            self._unpacker.feed(data)
+        got.extend(self._unpacker)
+        self.answers += got
+        return got
+
+    def close(self):
+        self.sock.close()
+
+
+def pack(*messages):
+    return b"".join(m if isinstance(m, (bytes, bytearray))
+                    else msgpack.packb(m, use_bin_type=True)
+                    for m in messages)
+
+
+class Datagram:
+    """A client on the datagram socket or on UDP."""
+
+    def __init__(self, to, seconds=20):
+        udp = isinstance(to, int)
+        self.sock = socket.socket(socket.AF_INET if udp else socket.AF_UNIX,
+                                  socket.SOCK_DGRAM)
+        self.sock.settimeout(seconds * SLOW)
+        self.sock.connect(("127.0.0.1", to) if udp else to)
+
+    def send(self, *messages):
+        """Send one datagram."""
+        data = pack(*messages)
+        while True:
+            try:
+                self.sock.send(data)
+                return
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:
+                    raise
+                time.sleep(0.001)
+
+    def close(self):
+        self.sock.close()
+
+
+def yaml(value, indent=0):
+    """A dict of dicts as YAML, readable in a failure's log."""
+    text = ""
+    for key, v in value.items():
+        if isinstance(v, dict):
+            text += " " * indent + f"{key}:\n" + yaml(v, indent + 4)
+        else:
+            scalar = v if isinstance(v, str) and re.fullmatch(
+                r"[A-Za-z0-9][A-Za-z0-9/._-]*|/[A-Za-z0-9/._-]*", v) \
+                else json.dumps(v)
+            text += " " * indent + f"{key}: {scalar}\n"
+    return text
+
+
+def merge(base, over):
+    """base with the values of over, section by section."""
+    out = dict(base)
+    for key, v in over.items():
+        out[key] = merge(base.get(key, {}), v) if isinstance(v, dict) else v
+    return out
+
+
+class Case:
+    """One test's world."""
+
+    def __init__(self, name):
+        self.name = name
+        self.dir = tempfile.mkdtemp(prefix="lumnid-it.")
+        self.processes = []
+        self.files = contextlib.ExitStack()
+        self.stream_path = os.path.join(self.dir, "lumnid.sock")
+        self.dgram_path = os.path.join(self.dir, "dgram.sock")
+        self.out = os.path.join(self.dir, "upstream.jsonl")
+        self._holder = None
+        self.daemon = None
+        self.conf = None
+
+    # --- processes ---
+
+    def upstream(self, **kw):
+        """Start the upstream; again on the same port after it was ended."""
+        if self._holder is None:
+            # Bound and never listening, it keeps the port for restarts:
+            # while the upstream is away, connections are refused.
+            self._holder = socket.socket()
+            self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._holder.bind(("127.0.0.1", 0))
+            self.files.callback(self._holder.close)
+        return Upstream(self, self.out, holder=self._holder, **kw)
+
+    def url(self):
+        return f"http://127.0.0.1:{self._holder.getsockname()[1]}"
+
+    def configure(self, **sections):
+        """Write the configuration; sections go over the tests' defaults."""
+        conf = merge({
+            "upstream": {"url": self.url(), "timeout": "10s"},
+            "listen": {"unix": {"path": self.stream_path},
+                       "dgram": {"path": self.dgram_path},
+                       "udp": "127.0.0.1:0", "http": ""},
+            "runs": {"idle": "1s"},
+            "storage": {"dir": os.path.join(self.dir, "data")},
+            "log": {"level": "debug"},
+        }, sections)
+        self.conf = os.path.join(self.dir, "lumnid.yaml")
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write(yaml(conf))
+        return self.conf
+
+    def lumnid(self, env=None, args=(), wait=True, **sections):
+        """Start lumnid with this configuration, or with that of the last
+        start when there is none."""
+        if sections or self.conf is None:
+            self.configure(**sections)
+        self.daemon = Lumnid(self, self.conf,
+                             env or {"LUMNI_API_KEY": KEY}, args)
+        if wait:
+            self.daemon.wait_ready(self.stream_path)
+        return self.daemon
+
+    def run(self, *argv, stdin=None, env=None, seconds=30):
+        """Run a program to its end; returns the CompletedProcess."""
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, text=True,
+            timeout=seconds * SLOW, cwd=self.dir, check=False,
+            env=dict(os.environ, **(env or {})))
+
+    def lumnictl(self, *args, **kw):
+        return self.run(program("lumnictl"), *args, **kw)
+
+    def loadgen(self, *args, seconds=300):
+        """Run the load generator; returns what it reports."""
+        done = self.run(program("tests/support/loadgen"), *map(str, args),
+                        seconds=seconds)
+        if done.returncode != 0:
+            raise Failure(f"loadgen: {done.stdout}{done.stderr}\n"
+                          + self.logs())
+        return json.loads(done.stdout)
+
+    # --- clients ---
+
+    def stream(self):
+        s = Stream(self.stream_path)
+        self.files.callback(s.close)
+        return s
+
+    def dgram(self):
+        d = Datagram(self.dgram_path)
+        self.files.callback(d.close)
+        return d
+
+    def udp(self):
+        d = Datagram(self.daemon.udp_port())
+        self.files.callback(d.close)
+        return d
+
+    # --- checks ---
+
+    def equal(self, got, want, what="value"):
+        if got != want:
+            raise Failure(f"{what}: got {got!r}, want {want!r}")
+
+    def true(self, value, what):
+        if not value:
+            raise Failure(what)
+
+    def taken(self):
+        """The requests that the upstream took, in order."""
+        lines = read_lines(self.out)
+        for line in lines:
+            if "violation" in line:
+                raise Failure(f"violation: {line['violation']} "
+                              f"(request {line['seq']})")
+        return [x for x in lines if x["taken"] and not x["duplicate"]]
+
+    def runs(self):
+        """runId -> the events that were taken, in the order of taking.
+        Checks that the parts of each run came in order, from 1 on, without
+        a gap."""
+        runs, parts = {}, {}
+        for line in self.taken():
+            if line["route"] != "events":
+                continue
+            body = line["body"]
+            run = body["runId"]
+            parts[run] = parts.get(run, 0) + 1
+            if line["part"] != parts[run]:
+                raise Failure(f"run {run}: part {line['part']} came where "
+                              f"{parts[run]} was due")
+            gone = set(line.get("refused", ()))
+            runs.setdefault(run, []).extend(
+                e for i, e in enumerate(body["events"]) if i not in gone)
+        return runs
+
+    def check_runs(self, sent, key="n", missing=0, may_have=None):
+        """Compare what was taken with what was sent, runId -> [key values]
+        in the order of sending: each exactly once and in order within its
+        run. `missing` events may be absent, no more and no fewer. What is
+        in may_have, runId -> [key values], may be there or not."""
+        runs = self.runs()
+        for run in runs:
+            if run not in sent and run not in (may_have or {}):
+                raise Failure(f"run {run} was never sent")
+        absent = 0
+        for run, want in sent.items():
+            got = [e.get(key) for e in runs.get(run, [])]
+            if len(set(got)) != len(got):
+                twice = sorted({x for x in got if got.count(x) > 1})
+                raise Failure(f"run {run}: twice: {twice[:10]}")
+            extra = set((may_have or {}).get(run, ()))
+            want_set = set(want)
+            strange = [x for x in got if x not in want_set and x not in extra]
+            if strange:
+                raise Failure(f"run {run}: never sent: {strange[:10]}")
+            have = set(got)
+            lost = [x for x in want if x not in have]
+            absent += len(lost)
+            if lost and missing == 0:
+                raise Failure(f"run {run}: lost {lost[:10]} "
+                              f"({len(lost)} of {len(want)})\n" + self.logs())
+            order = [x for x in got if x in want_set]
+            if order != [x for x in want if x in have]:
+                raise Failure(f"run {run}: out of order: {got[:50]}")
+        if absent != missing:
+            raise Failure(f"{absent} events are absent, {missing} may be")
+
+    def check_retries(self):
+        """Every attempt of a batch had the same bytes (the upstream itself
+        reports a violation otherwise), and none came after it was taken
+        unless its answer was lost."""
+        done = {}
+        for line in read_lines(self.out):
+            name = (line["route"], line["id"])
+            if name in done and done[name] != 0:
+                raise Failure(f"batch {line['id']} came again after it was "
+                              f"answered {done[name]}")
+            if line["taken"]:
+                done[name] = line["status"]
+
+    def check_books(self):
+        """The sum of the books, where lumnid tells it."""
+
+    # --- the end ---
+
+    def logs(self):
+        text = ""
+        if self.conf and os.path.exists(self.conf):
+            with open(self.conf, encoding="utf-8") as f:
+                text += "--- configuration:\n" + f.read()
+        return text + "\n".join(p.log() for p in self.processes[-6:])
+
+    def finish(self, failed):
+        """End what still runs. A leftover or a sanitizer's word is a
+        failure of its own."""
+        faults = []
+        for p in self.processes:
+            if p.alive():
+                if failed:
+                    p.kill()
+                    continue
+                try:
+                    p.stop()
+                except Failure as e:
+                    faults.append(str(e))
+                    p.kill()
+        for p in self.processes:
+            report = p.sanitizer_report()
+            if report:
+                faults.append(f"{p.name}: {report}\n{p.log(200)}")
+        self.files.close()
+        shutil.rmtree(self.dir)
+        return faults
+
+
+def zstd(data, level=3):
+    """One zstd frame, for tests of the upstream itself."""
+    try:
+        lib = ctypes.CDLL("libzstd.so.1")
+    except OSError:
+        raise Skip("libzstd.so.1 cannot be loaded") from None
+    lib.ZSTD_compressBound.restype = ctypes.c_size_t
+    lib.ZSTD_compressBound.argtypes = [ctypes.c_size_t]
+    lib.ZSTD_compress.restype = ctypes.c_size_t
+    lib.ZSTD_compress.argtypes = [ctypes.c_char_p, ctypes.c_size_t,
+                                  ctypes.c_char_p, ctypes.c_size_t,
+                                  ctypes.c_int]
+    out = ctypes.create_string_buffer(lib.ZSTD_compressBound(len(data)))
+    n = lib.ZSTD_compress(out, len(out), data, len(data), level)
+    return out.raw[:n]
+
+
+def _run_one(name, fn, limit):
+    """Run one function; returns "ok", "FAIL" or "skip"."""
+    case = Case(name)
+
+    def out_of_time(_sig, _frame):
+        raise Failure(f"the test took more than {limit * SLOW:.0f} s")
+    signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(int(limit * SLOW))
+    start = time.monotonic()
+    skipped = None
+    failure = None
+    try:
+        fn(case)
+    except Skip as e:
+        skipped = str(e)
+    except BaseException as e:  # the daemon's state is wanted in any case
+        failure = "".join(traceback.format_exception(e)) + case.logs()
+    signal.alarm(0)
+    faults = case.finish(failure is not None)
+    if failure is None and faults:
+        failure = "\n".join(faults)
+    if failure is not None:
+        print(failure)
+        print(f"FAIL {name}", flush=True)
+        return "FAIL"
+    if skipped is not None:
+        print(f"skip {name}: {skipped}", flush=True)
+        return "skip"
+    print(f"ok {name}  # {time.monotonic() - start:.1f} s", flush=True)
+    return "ok"
+
+
+def main(limit=180):
+    """Run the test functions of the calling file, or those named."""
+    scope = sys.modules["__main__"].__dict__
+    tests = [n for n in scope if n.startswith("test_") and callable(scope[n])]
+    if len(sys.argv) > 1:
+        tests = sys.argv[1:]
+    results = [_run_one(n, scope[n], limit) for n in tests]
+    if "FAIL" in results:
+        sys.exit(1)
+    sys.exit(77 if results and set(results) == {"skip"} else 0)
