@@ -30,8 +30,8 @@ const char *books_input_name(enum books_input);
 /* Totals kept in the journal's state, in this order for ever. */
 enum books_total {
 	BOOKS_ACCEPTED = 0,		/* events */
-	BOOKS_ACCEPTED_RECORDS = 1,
-	BOOKS_SEALED = 2,		/* events that left for the spool */
+	/* 1: not in use; accepted records are the records spool's own */
+	/* 2: not in use; sealed events are the spool's own */
 	BOOKS_DROPPED_CORRUPT = 3,	/* events unreadable in the journal */
 	BOOKS_DROPPED_FULL = 4,		/* journaled, then given up: full */
 	BOOKS_KERNEL_UDP = 5,		/* datagrams the kernel dropped */

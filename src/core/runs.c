@@ -249,6 +249,30 @@ runs_cut(struct runs *rs, struct run *r, uint32_t k, struct now now)
 	runs_age_append(&rs->age, r);
 }
 
+void
+runs_prepend(struct runs *rs, struct run *r, const struct run_event *events,
+    uint32_t n, uint64_t last_lsn, struct now now)
+{
+	if (r->n + n > r->cap) {
+		r->cap = r->n + n;
+		r->events = mem_grow(r->events, r->cap, sizeof *r->events);
+	}
+	if (r->n == 0) {
+		r->first = now.mono;
+		r->first_wall = now.wall;
+		if (r->last_lsn < last_lsn)
+			r->last_lsn = last_lsn;
+	}
+	memmove(r->events + n, r->events, r->n * sizeof *r->events);
+	memcpy(r->events, events, n * sizeof *r->events);
+	r->n += n;
+	rs->events += n;
+	for (uint32_t i = 0; i < n; i++) {
+		r->json_bytes += events[i].place.len;
+		rs->bytes += events[i].place.len;
+	}
+}
+
 uint64_t
 runs_lsn(const struct run *r, uint32_t i)
 {

@@ -71,6 +71,13 @@ void		 runs_add(struct runs *, struct run *, struct journal_place,
  * if anything, counts from now.
  */
 void		 runs_cut(struct runs *, struct run *, uint32_t k, struct now);
+/*
+ * Put n events (copied) before those it has; last_lsn is of the last of them,
+ * and counts when the run has none.
+ */
+void		 runs_prepend(struct runs *, struct run *,
+		    const struct run_event *, uint32_t n, uint64_t last_lsn,
+		    struct now);
 /* The full lsn of the run's i-th event. */
 uint64_t	 runs_lsn(const struct run *, uint32_t i);
 /* Take away one event in the middle (it was damaged). */

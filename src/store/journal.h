@@ -128,7 +128,12 @@ int	journal_count(struct journal *, unsigned total, uint64_t n,
 int	journal_read(struct journal *, struct journal_place, size_t runid_len,
 	    struct buf *, const char **ret, struct why *) MUSTUSE;
 
-/* The event is live no more. */
+/*
+ * After journal_open() none of the replayed events is live: the owner adopts
+ * those that are still open, before its first append or trim.
+ */
+void	journal_adopt(struct journal *, struct journal_place);
+/* The event is live no more. Only place.segno is looked at. */
 void	journal_release(struct journal *, struct journal_place);
 /*
  * Delete what can be deleted now, at most one segment for each sync round.

@@ -1,0 +1,323 @@
+/* engine: opening, the turn, and what can be asked of it. */
+#include "core/engine.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sys.h"
+#include "core/engine_int.h"
+
+static int
+engine_mkdir(int dirfd, const char *path, const char *name, struct why *why)
+{
+	int r = sys->mkdirat(dirfd, name, 0700);
+
+	if (r < 0 && r != -EEXIST)
+		return why_errno(why, r, "%s/%s: cannot make the directory",
+		    path, name);
+	return 0;
+}
+
+/* Open, make and lock the storage directory. */
+static int
+engine_open_dir(struct engine *e, const char *path, struct why *why)
+{
+	static const char *const names[] = {
+		"journal", "spool", "spool/records", "dead",
+	};
+	int fd = sys->open_dir(path);
+
+	if (fd == -ENOENT) {
+		int r = sys->mkdirat(AT_FDCWD, path, 0700);
+		if (r < 0)
+			return why_errno(why, r, "storage.dir %s: cannot make "
+			    "the directory; make it, or set storage.dir to "
+			    "another", path);
+		fd = sys->open_dir(path);
+	}
+	if (fd < 0)
+		return why_errno(why, fd, "storage.dir %s: cannot open it",
+		    path);
+	e->dir_fd = fd;
+	int r = sys->lock(fd);
+	if (r == -EWOULDBLOCK)
+		return why_set(why, r, "storage.dir %s: another lumnid is "
+		    "using it; stop that one or set storage.dir to another",
+		    path);
+	if (r < 0)
+		return why_errno(why, r, "storage.dir %s: cannot lock it",
+		    path);
+	for (size_t i = 0; i < NELEM(names); i++) {
+		r = engine_mkdir(fd, path, names[i], why);
+		if (r < 0)
+			return why_prefix(why, r, "make it writable for the "
+			    "user that runs lumnid, or set storage.dir");
+	}
+	r = sys->fsync(fd);
+	if (r < 0)
+		return why_errno(why, r, "storage.dir %s: fsync", path);
+	return 0;
+}
+
+int
+engine_open(const struct conf *conf, const struct engine_env *env,
+    struct now now, struct engine **ret, struct why *why)
+{
+	struct engine *e = mem_zalloc(sizeof *e);
+
+	e->conf = conf;
+	e->env = *env;
+	e->dir_fd = -1;
+	e->sealing_tail = &e->sealing;
+	e->runs = runs_new();
+	e->batch = batch_new();
+	e->parts = mem_alloc(RUNS_PARTS * sizeof *e->parts);
+	event_message_init(&e->message);
+	buf_init(&e->scratch, 0);
+
+	int r = engine_open_dir(e, conf->storage.dir, why);
+	if (r == 0)
+		r = engine_recover(e, now, why);
+	if (r < 0) {
+		engine_close(e, now);
+		return r;
+	}
+	struct sender_env se = {
+		.transport = e->env.transport, .runs = e->spool,
+		.records = e->records, .books = &e->books, .conf = conf,
+	};
+	rng_seed(&se.rng, rng_u64(&e->env.rng));
+	e->sender = sender_new(&se);
+	*ret = e;
+	return 0;
+}
+
+void
+engine_close(struct engine *e, struct now now)
+{
+	if (e == NULL)
+		return;
+	if (e->sender != NULL)
+		engine_flush(e, now);
+	sender_free(e->sender);
+	while (e->sealing != NULL) {
+		struct engine_sealing *s = e->sealing;
+		e->sealing = s->next;
+		free(s->events);
+		free(s);
+	}
+	if (e->journal != NULL)
+		journal_close(e->journal);
+	if (e->spool != NULL)
+		spool_close(e->spool);
+	if (e->records != NULL)
+		spool_close(e->records);
+	if (e->dir_fd >= 0)
+		(void)sys->close(e->dir_fd);	/* gives the lock back */
+	runs_free(e->runs);
+	batch_free(e->batch);
+	free(e->parts);
+	event_message_free(&e->message);
+	buf_free(&e->scratch);
+	free(e->marks.v);
+	free(e->acks.v);
+	free(e->record_acks.v);
+	free(e);
+}
+
+void
+engine_set_conf(struct engine *e, const struct conf *conf, struct now now)
+{
+	e->conf = conf;
+	e->space_next = now.mono;
+	sender_set_conf(e->sender, conf, now);
+}
+
+/* A removal that fails is tried again in the next turn. */
+static void
+engine_trim(struct engine *e, struct now now)
+{
+	struct why why = { "" };
+	uint64_t swallowed;
+	int r = journal_trim(e->journal, &why);
+
+	if (r >= 0)
+		r = spool_trim(e->spool, e->batch_durable, &why);
+	if (r >= 0)
+		r = spool_trim(e->records, UINT64_MAX, &why);
+	if (r < 0 && log_limit_hit(&e->trim_limit, now.mono.us, &swallowed))
+		log_error("segment_remove_failed", LS("error", why.text),
+		    LU("repeated", swallowed));
+}
+
+void
+engine_turn(struct engine *e, struct now now)
+{
+	engine_storage_check(e, now);
+	engine_seal_due(e, now);
+	engine_flush(e, now);
+	engine_sync_pump(e, now);
+	sender_pump(e->sender, now);
+	engine_trim(e, now);
+}
+
+static struct mono
+engine_runs_deadline(const struct engine *e)
+{
+	struct mono t = MONO_NEVER;
+	const struct run *r = runs_idle_first(e->runs);
+
+	if (r != NULL)
+		t = mono_add_ms(r->last, e->conf->runs.idle_ms);
+	r = runs_age_first(e->runs);
+	if (r != NULL)
+		t = mono_min(t, mono_add_ms(r->first,
+		    e->conf->runs.max_age_ms));
+	if (runs_due(e->runs) != NULL || e->more)
+		t = (struct mono){ 0 };
+	if (e->seal_blocked && t.us < e->storage_retry.us)
+		t = e->storage_retry;
+	return t;
+}
+
+struct mono
+engine_deadline(const struct engine *e)
+{
+	struct mono t = mono_min(engine_runs_deadline(e),
+	    sender_deadline(e->sender));
+
+	if (e->dirty_since.us != 0 && !e->syncing) {
+		struct mono at = mono_add_ms(e->dirty_since, ENGINE_SYNC_MS);
+		if (at.us < e->sync_retry.us)
+			at = e->sync_retry;
+		t = mono_min(t, at);
+	}
+	if (e->storage != ENGINE_OK)
+		t = mono_min(t, e->storage_retry);
+	return t;
+}
+
+void
+engine_answer(struct engine *e, uint64_t tag, const struct transport_answer *a,
+    struct now now)
+{
+	sender_answer(e->sender, tag, a, now);
+}
+
+void
+engine_stop_sending(struct engine *e, struct now now)
+{
+	sender_stop(e->sender);
+}
+
+size_t
+engine_in_flight(const struct engine *e)
+{
+	return sender_in_flight(e->sender);
+}
+
+void
+engine_cancel_in_flight(struct engine *e)
+{
+	sender_cancel(e->sender);
+}
+
+bool
+engine_settled(const struct engine *e)
+{
+	if (e->syncing || e->acks.n > 0 || e->record_acks.n > 0 ||
+	    e->sealing != NULL)
+		return false;
+	if (e->conf->storage.durability == CONF_DURABILITY_NEVER)
+		return true;
+	return !journal_unsynced(e->journal) && !spool_unsynced(e->spool) &&
+	    !spool_unsynced(e->records);
+}
+
+size_t
+engine_flush_runs(struct engine *e, const char *runid, size_t len,
+    struct now now)
+{
+	size_t n = 0;
+
+	if (runid != NULL) {
+		struct run *r = runs_find(e->runs, runid, len);
+		if (r == NULL)
+			return 0;
+		runs_set_due(e->runs, r, SPOOL_FLUSH);
+		return 1;
+	}
+	for (struct run *r = runs_idle_first(e->runs); r != NULL;
+	    r = runs_idle_next(r)) {
+		runs_set_due(e->runs, r, SPOOL_FLUSH);
+		n++;
+	}
+	return n;
+}
+
+struct books *
+engine_books(struct engine *e)
+{
+	return &e->books;
+}
+
+static void
+engine_status_upstream(struct engine *e, struct now now,
+    struct engine_status *st)
+{
+	struct sender_status ss;
+
+	sender_status(e->sender, &ss);
+	st->upstream = ss.state == SENDER_HOLD ? "hold" :
+	    ss.state == SENDER_DOWN ? "down" :
+	    ss.last_success.us == 0 ? "idle" : "ok";
+	(void)snprintf(st->upstream_why, sizeof st->upstream_why, "%s",
+	    ss.why);
+	st->last_success_ms = ss.last_success.us == 0 ? -1 :
+	    mono_sub_ms(now.mono, ss.last_success);
+	st->retry_in_ms = -1;
+	if (ss.state != SENDER_OK) {
+		int64_t ms = mono_sub_ms(ss.next_try, now.mono);
+		st->retry_in_ms = ms < 0 ? 0 : ms;
+	}
+}
+
+void
+engine_status(struct engine *e, struct now now, struct engine_status *st)
+{
+	struct spool_waiting runs = spool_waiting(e->spool);
+	struct spool_waiting records = spool_waiting(e->records);
+	uint64_t n, bytes;
+	struct wall oldest;
+
+	memset(st, 0, sizeof *st);
+	st->open_runs = runs_count(e->runs);
+	st->open_events = runs_events(e->runs);
+	st->open_bytes = runs_bytes(e->runs);
+	st->journal_bytes = journal_bytes(e->journal);
+	st->spool_bytes = spool_bytes(e->spool) + spool_bytes(e->records);
+	st->waiting_batches = runs.batches;
+	st->waiting_events = runs.events;
+	st->waiting_bytes = runs.bytes + records.bytes;
+	st->waiting_records = records.events;
+	st->oldest_waiting_ms = -1;
+	if (spool_oldest(e->spool, &oldest)) {
+		int64_t ms = (now.wall.us - oldest.us) / 1000;
+		st->oldest_waiting_ms = ms < 0 ? 0 : ms;
+	}
+	st->in_flight = sender_in_flight(e->sender);
+	engine_status_upstream(e, now, st);
+	st->storage = e->storage == ENGINE_OK ? "ok" :
+	    e->storage == ENGINE_FULL ? "full" : "degraded";
+	(void)snprintf(st->storage_why, sizeof st->storage_why, "%s",
+	    e->storage_why);
+	seglog_damage(journal_log(e->journal), &n, &bytes);
+	st->damaged = n;
+	seglog_damage(spool_log(e->spool), &n, &bytes);
+	st->damaged += n;
+	seglog_damage(spool_log(e->records), &n, &bytes);
+	st->damaged += n;
+}

@@ -1,0 +1,150 @@
+/* engine_int: what the engine's files share; nobody else includes it. */
+#ifndef LUMNID_CORE_ENGINE_INT_H
+#define LUMNID_CORE_ENGINE_INT_H
+
+#include <errno.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "codec/batch.h"
+#include "core/engine.h"
+#include "core/runs.h"
+#include "core/sender.h"
+#include "store/journal.h"
+#include "store/spool.h"
+
+#define ENGINE_SEGMENT_BYTES	(8u << 20)
+#define ENGINE_SEGMENT_MIN	(64u << 10)
+#define ENGINE_BUFFER_BYTES	(256u << 10)
+#define ENGINE_RECORDS_BUFFER	(32u << 10)
+#define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
+#define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
+#define ENGINE_SPACE_MS		1000	/* between looks at free space */
+#define ENGINE_SEALS_PER_TURN	512
+#define ENGINE_FREE_MAX		(256ull << 20)
+#define ENGINE_ACKS_MAX		65536	/* that wait; intake pauses above */
+
+/* A batch in the spool that is not durable yet; its events are still live. */
+struct engine_sealing {
+	struct engine_sealing	*next;
+	struct spool_ref	 ref;
+	uint64_t		 last_lsn;
+	uint32_t		 part;
+	uint8_t			 reason;
+	uint16_t		 runid_len;
+	uint32_t		 n;
+	struct run_event	*events;
+	char			 runid[];
+};
+
+struct engine_ack {
+	uint64_t		 peer;
+	uint64_t		 mark;	/* durable when its log has reached it */
+	struct event_ack	 ack;
+};
+
+/*
+ * Events whose seal mark is written but not durable: their segment has to stay
+ * until the journal is durable up to `mark`, so that recovery always finds a
+ * batch's events and its mark, or neither.
+ */
+struct engine_marked {
+	uint64_t		 mark;
+	uint32_t		 segno;
+	uint32_t		 n;
+};
+
+struct engine_marks {
+	struct engine_marked	*v;
+	size_t			 n, cap;
+};
+
+/* A queue of acks in the order of their marks. */
+struct engine_acks {
+	struct engine_ack	*v;
+	size_t			 head, n, cap;
+};
+
+enum engine_storage_state { ENGINE_OK, ENGINE_FULL, ENGINE_DEGRADED };
+
+struct engine {
+	const struct conf	*conf;
+	struct engine_env	 env;
+	int			 dir_fd;	/* holds the lock */
+
+	struct journal		*journal;
+	struct spool		*spool;
+	struct spool		*records;
+	struct runs		*runs;
+	struct sender		*sender;
+	struct batch		*batch;
+	struct books		 books;
+
+	struct event_message	 message;
+	struct buf		 scratch;
+	struct spool_batch	 meta;
+	struct journal_part	*parts;		/* for state records */
+
+	struct engine_sealing	*sealing, **sealing_tail;
+	struct engine_marks	 marks;
+	struct engine_acks	 acks;		/* marks: journal_appended() */
+	struct engine_acks	 record_acks;	/* marks: seq */
+	uint64_t		 batch_seq;	/* newest in a seal mark */
+	uint64_t		 mark_at_sync;	/* batch_seq as a round began */
+	uint64_t		 batch_durable;	/* newest in a durable mark */
+
+	/* Sync rounds. */
+	bool			 syncing;
+	bool			 sync_journal, sync_spool, sync_records;
+	uint64_t		 sync_appended;
+	struct mono		 dirty_since;	/* us 0: nothing is */
+	struct mono		 sync_retry;
+
+	/* The disk. */
+	enum engine_storage_state storage;
+	char			 storage_why[256];
+	struct mono		 storage_retry;
+	struct mono		 space_next;
+	bool			 below_floor;
+	bool			 spool_full;
+	uint64_t		 drop_credit;	/* bytes given up, not yet freed */
+	bool			 seal_blocked;	/* until the next retry */
+	struct log_limit	 storage_limit, spool_limit, trim_limit;
+
+	bool			 more;		/* seals left from this turn */
+	bool			 recovering;
+};
+
+/* engine_recover.c */
+int	engine_recover(struct engine *, struct now, struct why *) MUSTUSE;
+
+/* engine_seal.c */
+/* Seal what is due by time, by order, or under pressure; bounded. */
+void	engine_seal_due(struct engine *, struct now);
+/*
+ * Seal the run whole, in as many parts as the limits ask for (reason size:
+ * only the parts that are full). false: the spool takes no more now.
+ */
+bool	engine_seal_run(struct engine *, struct run *, enum spool_reason,
+	    struct now);
+/* Batches up to this seq are durable: mark and release. */
+void	engine_seal_durable(struct engine *, uint64_t seq, struct now);
+/* The journal is durable up to here: let the events' segments go. */
+void	engine_seal_release(struct engine *, uint64_t durable);
+/* The spool lost what was not durable: give the events back to their runs. */
+void	engine_seal_revert(struct engine *, struct now);
+
+/* engine_sync.c */
+void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,
+	    const struct event_ack *);
+void	engine_sync_pump(struct engine *, struct now);
+/* Write the buffers out; failures change the storage state. */
+void	engine_flush(struct engine *, struct now);
+void	engine_storage_fault(struct engine *, int err, const char *what,
+	    const struct why *, struct now);
+void	engine_storage_check(struct engine *, struct now);
+/* Told by the store of something set aside. */
+void	engine_damaged(void *, const char *file, uint64_t off, uint64_t len,
+	    const char *reason);
+
+#endif

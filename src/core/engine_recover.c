@@ -1,0 +1,357 @@
+/*
+ * engine_recover: what the journal and the spools hold becomes the run table
+ * and the books again. Nothing that is found makes it fail; only a directory
+ * that cannot be used does.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "core/engine_int.h"
+
+struct engine_recovery {
+	struct engine	*e;
+	struct now	 now;
+	uint64_t	 recent;	/* batches without a seal mark */
+	uint64_t	 highest_lsn;
+};
+
+static void
+engine_recover_state(void *arg, const struct journal_state *st)
+{
+	struct engine_recovery *rec = arg;
+	struct engine *e = rec->e;
+
+	memcpy(e->books.total, st->totals, sizeof e->books.total);
+	if (e->batch_seq < st->batch_seq)
+		e->batch_seq = st->batch_seq;
+	for (size_t i = 0; i < st->parts_n; i++)
+		runs_remember(e->runs, st->parts[i].run_hash,
+		    st->parts[i].part);
+}
+
+static struct run *
+engine_recover_run(struct engine_recovery *rec, const char *runid, size_t len)
+{
+	struct run *run = runs_find(rec->e->runs, runid, len);
+
+	if (run == NULL)
+		run = runs_open(rec->e->runs, runid, len, rec->now);
+	return run;
+}
+
+static void
+engine_recover_event(void *arg, const char *runid, size_t runid_len,
+    uint64_t lsn, struct wall wall, bool end, struct journal_place place)
+{
+	struct engine_recovery *rec = arg;
+	struct engine *e = rec->e;
+	struct run *run = engine_recover_run(rec, runid, runid_len);
+	bool first = run->n == 0;
+
+	runs_add(e->runs, run, place, lsn, rec->now);
+	if (first)
+		run->first_wall = wall;
+	e->books.total[BOOKS_ACCEPTED]++;
+	if (end)
+		run->end = true;
+}
+
+static void
+engine_recover_end(void *arg, const char *runid, size_t runid_len,
+    uint64_t lsn)
+{
+	struct engine_recovery *rec = arg;
+	struct run *run = runs_find(rec->e->runs, runid, runid_len);
+
+	if (run == NULL)
+		return;
+	run->end = true;
+	run->last_lsn = lsn;
+}
+
+/* The run's events up to lsn are in the spool. Returns how many there were. */
+static uint32_t
+engine_recover_cut(struct engine_recovery *rec, const char *runid,
+    size_t runid_len, uint64_t lsn, uint32_t part)
+{
+	struct engine *e = rec->e;
+	struct run *run = runs_find(e->runs, runid, runid_len);
+	uint32_t k = 0;
+
+	if (run == NULL) {
+		runs_remember(e->runs, runs_hash(runid, runid_len), part + 1);
+		return 0;
+	}
+	while (k < run->n && runs_lsn(run, k) <= lsn)
+		k++;
+	bool whole = k == run->n;
+	runs_cut(e->runs, run, k, rec->now);
+	run->part = part + 1;
+	if (whole)
+		runs_close(e->runs, run, run->part);
+	return k;
+}
+
+static void
+engine_recover_sealed(void *arg, const char *runid, size_t runid_len,
+    uint64_t lsn, uint32_t part, uint64_t batch_seq)
+{
+	struct engine_recovery *rec = arg;
+
+	(void)engine_recover_cut(rec, runid, runid_len, lsn, part);
+	if (rec->e->batch_seq < batch_seq)
+		rec->e->batch_seq = batch_seq;
+}
+
+static void
+engine_recover_count(void *arg, unsigned total, uint64_t n)
+{
+	struct engine_recovery *rec = arg;
+
+	if (total < BOOKS_TOTALS)
+		rec->e->books.total[total] += n;
+}
+
+/* The state a new journal segment begins with. */
+static void
+engine_journal_state(void *arg, struct journal_state *st)
+{
+	struct engine *e = arg;
+
+	memcpy(st->totals, e->books.total, sizeof st->totals);
+	st->batch_seq = e->batch_seq;
+	st->parts_n = runs_parts(e->runs, e->parts);
+	st->parts = e->parts;
+}
+
+/*
+ * A batch that is in the spool, but whose seal mark is not in the journal: the
+ * crash came between the two. Its events are not open any more; the mark is
+ * made up for when the journal is open.
+ */
+struct engine_recent {
+	struct engine_recent	*next;
+	uint64_t		 seq, lsn;
+	uint32_t		 part, events;
+	size_t			 runid_len;
+	char			 runid[];
+};
+
+struct engine_recents {
+	struct engine_recent	*head, **tail;
+};
+
+static void
+engine_recover_recent(void *arg, const struct spool_batch *b)
+{
+	struct engine_recents *l = arg;
+	struct engine_recent *r = mem_zalloc(sizeof *r + b->runid_len + 1);
+
+	r->seq = b->seq;
+	r->lsn = b->journal_lsn;
+	r->part = b->part;
+	r->events = b->events;
+	r->runid_len = b->runid_len;
+	memcpy(r->runid, b->runid, b->runid_len);
+	*l->tail = r;
+	l->tail = &r->next;
+}
+
+static int
+engine_recover_marks(struct engine_recovery *rec, struct engine_recents *l,
+    struct why *why)
+{
+	struct engine *e = rec->e;
+	int r = 0;
+
+	for (struct engine_recent *b = l->head, *next; b != NULL; b = next) {
+		next = b->next;
+		uint32_t k = engine_recover_cut(rec, b->runid, b->runid_len,
+		    b->lsn, b->part);
+		/*
+		 * Events that the journal has lost (nobody was told that they
+		 * are safe) but the spool has kept: they count again.
+		 */
+		if (k < b->events) {
+			uint32_t missing = b->events - k;
+			e->books.total[BOOKS_ACCEPTED] += missing;
+			if (r == 0)
+				r = journal_count(e->journal, BOOKS_ACCEPTED,
+				    missing, rec->now.wall, why);
+		}
+		if (rec->highest_lsn < b->lsn)
+			rec->highest_lsn = b->lsn;
+		journal_skip_lsn(e->journal, b->lsn);
+		if (r == 0)
+			r = journal_sealed(e->journal, b->runid, b->runid_len,
+			    b->lsn, b->part, b->seq, rec->now.wall, why);
+		e->batch_seq = b->seq;
+		rec->recent++;
+		free(b);
+	}
+	return r;
+}
+
+static void
+engine_path(char *dst, size_t n, const char *dir, const char *name)
+{
+	(void)snprintf(dst, n, "%s/%s", dir, name);
+}
+
+static uint64_t
+engine_segment_bytes(uint64_t limit)
+{
+	uint64_t n = limit / 16;
+
+	if (n > ENGINE_SEGMENT_BYTES)
+		return ENGINE_SEGMENT_BYTES;
+	return n < ENGINE_SEGMENT_MIN ? ENGINE_SEGMENT_MIN : n;
+}
+
+static int
+engine_recover_journal(struct engine_recovery *rec, const char *quarantine,
+    uint8_t instance[16], struct why *why)
+{
+	struct engine *e = rec->e;
+	char dir[4096];
+	struct journal_options o = {
+		.segment_bytes =
+		    engine_segment_bytes(e->conf->storage.journal_max),
+		.buffer_bytes = ENGINE_BUFFER_BYTES,
+		.state = engine_journal_state,
+		.damaged = engine_damaged,
+		.arg = e,
+	};
+	const struct journal_replay replay = {
+		.state = engine_recover_state,
+		.event = engine_recover_event,
+		.end = engine_recover_end,
+		.sealed = engine_recover_sealed,
+		.count = engine_recover_count,
+		.arg = rec,
+	};
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t v = rng_u64(&e->env.rng);
+		memcpy(o.instance + 8 * i, &v, sizeof v);
+	}
+	engine_path(dir, sizeof dir, e->conf->storage.dir, "journal");
+	int r = journal_open(dir, quarantine, &o, &replay, &e->journal, why);
+	if (r < 0)
+		return r;
+	memcpy(instance, journal_instance(e->journal), 16);
+	return 0;
+}
+
+static int
+engine_recover_spools(struct engine_recovery *rec, const char *quarantine,
+    const uint8_t instance[16], struct engine_recents *recents,
+    struct why *why)
+{
+	struct engine *e = rec->e;
+	char dir[4096];
+	struct spool_options o = {
+		.kind = SEGLOG_RECORDS,
+		.segment_bytes = ENGINE_SEGMENT_BYTES / 8,
+		.buffer_bytes = ENGINE_RECORDS_BUFFER,
+		.seq_above = UINT64_MAX,
+		.damaged = engine_damaged,
+		.arg = e,
+	};
+
+	memcpy(o.instance, instance, 16);
+	engine_path(dir, sizeof dir, e->conf->storage.dir, "spool/records");
+	o.seq_above = 0;
+	int r = spool_open(dir, quarantine, &o, NULL, NULL, &e->records, why);
+	if (r < 0)
+		return r;
+	o.kind = SEGLOG_SPOOL;
+	o.segment_bytes = engine_segment_bytes(e->conf->storage.spool_max);
+	o.buffer_bytes = ENGINE_BUFFER_BYTES;
+	o.seq_above = e->batch_seq;
+	engine_path(dir, sizeof dir, e->conf->storage.dir, "spool");
+	return spool_open(dir, quarantine, &o, engine_recover_recent, recents,
+	    &e->spool, why);
+}
+
+/*
+ * Deadlines begin anew, so that a restart splits no run that goes on; but the
+ * age of a batch counts from its first event where there is time left.
+ */
+static void
+engine_recover_deadlines(struct engine_recovery *rec)
+{
+	struct engine *e = rec->e;
+	int64_t spare = e->conf->runs.max_age_ms - e->conf->runs.idle_ms;
+
+	for (struct run *r = runs_idle_first(e->runs); r != NULL;
+	    r = runs_idle_next(r)) {
+		int64_t age = (rec->now.wall.us - r->first_wall.us) / 1000;
+		if (age > spare)
+			age = spare;
+		if (age > 0)
+			r->first.us -= age * 1000;
+		for (uint32_t i = 0; i < r->n; i++)
+			journal_adopt(e->journal, r->events[i].place);
+		if (r->end)
+			runs_set_due(e->runs, r, SPOOL_END);
+	}
+}
+
+/* Count what damage has taken, so that the books balance. */
+static void
+engine_recover_balance(struct engine_recovery *rec)
+{
+	struct engine *e = rec->e;
+	uint64_t *t = e->books.total;
+	struct why why;
+	uint64_t there = runs_events(e->runs) + spool_totals(e->spool).events +
+	    t[BOOKS_DROPPED_CORRUPT] + t[BOOKS_DROPPED_FULL];
+
+	if (there == t[BOOKS_ACCEPTED])
+		return;
+	log_warn("books_corrected", LU("accepted", t[BOOKS_ACCEPTED]),
+	    LU("found", there), LS("reason", "events were damaged on disk"));
+	unsigned which = there < t[BOOKS_ACCEPTED] ? BOOKS_DROPPED_CORRUPT :
+	    BOOKS_ACCEPTED;
+	uint64_t n = there < t[BOOKS_ACCEPTED] ? t[BOOKS_ACCEPTED] - there :
+	    there - t[BOOKS_ACCEPTED];
+	t[which] += n;
+	if (journal_count(e->journal, which, n, rec->now.wall, &why) < 0)
+		log_error("journal_write_failed", LS("error", why.text));
+}
+
+int
+engine_recover(struct engine *e, struct now now, struct why *why)
+{
+	struct engine_recovery rec = { .e = e, .now = now };
+	struct engine_recents recents = { NULL, &recents.head };
+	char quarantine[4096];
+	uint8_t instance[16];
+
+	engine_path(quarantine, sizeof quarantine, e->conf->storage.dir,
+	    "quarantine");
+	int r = engine_recover_journal(&rec, quarantine, instance, why);
+	if (r < 0)
+		return r;
+	r = engine_recover_spools(&rec, quarantine, instance, &recents, why);
+	if (r < 0)
+		return r;
+	r = engine_recover_marks(&rec, &recents, why);
+	if (r < 0)
+		engine_storage_fault(e, r, "journal", why, now);
+	engine_recover_deadlines(&rec);
+	engine_recover_balance(&rec);
+	/* Marks made up for just now are durable with the next round. */
+	e->batch_durable = rec.recent == 0 ? e->batch_seq : 0;
+	struct spool_waiting w = spool_waiting(e->spool);
+	log_info("recovered", LU("open_runs", runs_count(e->runs)),
+	    LU("open_events", runs_events(e->runs)),
+	    LU("waiting_batches", w.batches), LU("waiting_events", w.events),
+	    LU("batches_remarked", rec.recent));
+	return 0;
+}

@@ -1,0 +1,393 @@
+/*
+ * engine_seal: a run's events leave the journal as a batch in the spool.
+ *
+ * The order that makes it safe: the batch is appended to the spool; the spool
+ * is synced; only then goes the seal mark to the journal, the events are
+ * released, and the sender may see the batch. A crash in between leaves both,
+ * and recovery believes the spool.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "core/engine_int.h"
+
+/* How many of its oldest events make the next part? */
+static uint32_t
+engine_seal_prefix(const struct engine *e, const struct run *run)
+{
+	uint64_t max_bytes = e->conf->runs.max_bytes;
+	uint64_t bytes = 0;
+	uint32_t k = 0;
+
+	while (k < run->n && k < e->conf->runs.max_events) {
+		bytes += run->events[k].place.len;
+		if (bytes > max_bytes && k > 0)
+			break;
+		k++;
+	}
+	return k;
+}
+
+/* An event that cannot be read back is quarantined, counted, left out. */
+static void
+engine_seal_lost(struct engine *e, struct run *run, uint32_t i, struct now now)
+{
+	struct why why;
+
+	e->books.total[BOOKS_DROPPED_CORRUPT]++;
+	if (journal_count(e->journal, BOOKS_DROPPED_CORRUPT, 1, now.wall,
+	    &why) < 0)
+		log_error("journal_write_failed", LS("error", why.text));
+	journal_release(e->journal, run->events[i].place);
+	runs_remove(e->runs, run, i);
+}
+
+/*
+ * Build the body from the first k events. Returns 0; -EAGAIN when an event was
+ * lost and the caller has to count again; -errno of a read.
+ */
+static int
+engine_seal_build(struct engine *e, struct run *run, uint32_t k,
+    const uint8_t **ret_body, size_t *ret_len, size_t *ret_raw,
+    struct now now, struct why *why)
+{
+	size_t json = 0;
+
+	for (uint32_t i = 0; i < k; i++)
+		json += run->events[i].place.len;
+	int r = batch_begin(e->batch, run->runid, run->runid_len, k, json,
+	    (int)e->conf->upstream.level, why);
+	for (uint32_t i = 0; r == 0 && i < k; i++) {
+		const char *text;
+
+		r = journal_read(e->journal, run->events[i].place,
+		    run->runid_len, &e->scratch, &text, why);
+		if (r == -EBADMSG) {
+			engine_seal_lost(e, run, i, now);
+			return -EAGAIN;
+		}
+		if (r == 0)
+			r = batch_event_begin(e->batch);
+		if (r == 0)
+			r = batch_event_piece(e->batch, text,
+			    run->events[i].place.len, why);
+	}
+	if (r == 0)
+		r = batch_end(e->batch, ret_body, ret_len, ret_raw, why);
+	buf_reset(&e->scratch, ENGINE_BUFFER_BYTES);
+	return r;
+}
+
+static void
+engine_sealing_push(struct engine *e, const struct run *run, uint32_t k,
+    const struct spool_ref *ref, uint64_t last_lsn, enum spool_reason reason)
+{
+	struct engine_sealing *s = mem_zalloc(sizeof *s + run->runid_len + 1u);
+
+	s->ref = *ref;
+	s->last_lsn = last_lsn;
+	s->part = run->part;
+	s->reason = (uint8_t)reason;
+	s->runid_len = run->runid_len;
+	memcpy(s->runid, run->runid, run->runid_len);
+	s->n = k;
+	s->events = mem_dup(run->events, k * sizeof *run->events);
+	*e->sealing_tail = s;
+	e->sealing_tail = &s->next;
+}
+
+/*
+ * May the spool take a batch of about this size? At its limit the oldest
+ * batches go if the operator wants it so; else the run stays in the journal.
+ */
+static bool
+engine_seal_room(struct engine *e, struct now now)
+{
+	uint64_t used = spool_bytes(e->spool), n;
+
+	if (used < e->conf->storage.spool_max) {
+		e->drop_credit = 0;
+		if (e->spool_full) {
+			e->spool_full = false;
+			log_info("spool_room", LU("bytes", used));
+		}
+		return true;
+	}
+	if (!e->spool_full || log_limit_hit(&e->spool_limit, now.mono.us, &n))
+		log_warn("spool_full", LU("bytes", used),
+		    LU("limit", e->conf->storage.spool_max),
+		    LS("consequence", e->conf->storage.when_full ==
+		    CONF_DROP_OLDEST ? "the oldest batches are dropped" :
+		    "runs wait in the journal"));
+	e->spool_full = true;
+	if (e->conf->storage.when_full != CONF_DROP_OLDEST)
+		return false;
+	/*
+	 * A file shrinks only when its last batch is gone, so count what was
+	 * given up, or the whole spool would go before the first file does.
+	 */
+	while (used - e->drop_credit >= e->conf->storage.spool_max) {
+		struct spool_waiting before = spool_waiting(e->spool);
+		if (sender_drop_oldest(e->sender, SPOOL_DROP_OLDEST, now) == 0)
+			return false;
+		e->drop_credit += before.bytes -
+		    spool_waiting(e->spool).bytes + 1;
+		if (e->drop_credit > used)
+			e->drop_credit = used;
+	}
+	return true;
+}
+
+static void
+engine_seal_block(struct engine *e, struct now now)
+{
+	e->seal_blocked = true;
+	e->storage_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
+}
+
+/* Seal the first k events as one part. false: not now. */
+static bool
+engine_seal_part(struct engine *e, struct run *run, uint32_t k,
+    enum spool_reason reason, struct now now)
+{
+	struct spool_batch *b = &e->meta;
+	struct spool_ref ref;
+	struct why why = { "" };
+	const uint8_t *body;
+	size_t len, raw;
+
+	if (!engine_seal_room(e, now)) {
+		engine_seal_block(e, now);
+		return false;
+	}
+	int r = engine_seal_build(e, run, k, &body, &len, &raw, now, &why);
+	if (r == -EAGAIN)
+		return true;	/* the caller counts again */
+	uint64_t last_lsn = k == run->n ? run->last_lsn : runs_lsn(run, k - 1);
+	if (r == 0) {
+		memset(b, 0, sizeof *b);
+		b->kind = SPOOL_RUN;
+		b->reason = reason;
+		b->part = run->part;
+		b->events = k;
+		b->compressed = true;
+		b->raw_len = (uint32_t)raw;
+		b->first = run->first_wall;
+		b->sealed = now.wall;
+		b->journal_lsn = last_lsn;
+		b->runid_len = run->runid_len;
+		memcpy(b->runid, run->runid, run->runid_len);
+		r = spool_append(e->spool, b, body, len, &ref, &why);
+	}
+	if (r < 0) {
+		engine_storage_fault(e, r, "seal", &why, now);
+		engine_seal_block(e, now);
+		return false;
+	}
+	e->books.seals[reason]++;
+	e->books.raw_bytes += raw;
+	e->books.body_bytes += len;
+	engine_sealing_push(e, run, k, &ref, last_lsn, reason);
+	run->part++;
+	runs_cut(e->runs, run, k, now);
+	return true;
+}
+
+bool
+engine_seal_run(struct engine *e, struct run *run, enum spool_reason reason,
+    struct now now)
+{
+	const struct conf *conf = e->conf;
+
+	while (run->n > 0) {
+		bool full = run->n >= conf->runs.max_events ||
+		    run->json_bytes >= conf->runs.max_bytes;
+		uint32_t k = engine_seal_prefix(e, run);
+
+		if (reason == SPOOL_SIZE && !full)
+			break;
+		if (!engine_seal_part(e, run, k,
+		    k < run->n ? SPOOL_SIZE : reason, now))
+			return false;
+	}
+	if (run->n == 0)
+		runs_close(e->runs, run, run->part);
+	else
+		runs_clear_due(e->runs, run);
+	return true;
+}
+
+/* The journal is nearly full: the run with the oldest bytes leaves it. */
+static bool
+engine_under_pressure(const struct engine *e)
+{
+	uint64_t max = e->conf->storage.journal_max;
+
+	return journal_bytes(e->journal) > max - max / 8 &&
+	    runs_age_first(e->runs) != NULL &&
+	    journal_oldest_live(e->journal) != 0;
+}
+
+static struct run *
+engine_next_due(struct engine *e, struct now now, enum spool_reason *ret)
+{
+	const struct conf *conf = e->conf;
+	struct run *r = runs_due(e->runs);
+
+	if (r != NULL) {
+		*ret = (enum spool_reason)r->due;
+		return r;
+	}
+	r = runs_idle_first(e->runs);
+	if (r != NULL && mono_sub_ms(now.mono, r->last) >=
+	    conf->runs.idle_ms) {
+		*ret = SPOOL_IDLE;
+		return r;
+	}
+	r = runs_age_first(e->runs);
+	if (r != NULL && mono_sub_ms(now.mono, r->first) >=
+	    conf->runs.max_age_ms) {
+		*ret = SPOOL_AGE;
+		return r;
+	}
+	/*
+	 * Sealed batches still hold their events until the next round has
+	 * made them durable; do not seal everything while that is under way.
+	 */
+	if (r != NULL && e->sealing == NULL && engine_under_pressure(e)) {
+		*ret = SPOOL_PRESSURE;
+		return r;
+	}
+	return NULL;
+}
+
+void
+engine_seal_due(struct engine *e, struct now now)
+{
+	enum spool_reason reason;
+	struct run *r;
+	int budget = ENGINE_SEALS_PER_TURN;
+
+	e->more = false;
+	if (e->seal_blocked && now.mono.us < e->storage_retry.us)
+		return;
+	e->seal_blocked = false;
+	while ((r = engine_next_due(e, now, &reason)) != NULL) {
+		if (budget-- == 0) {
+			e->more = true;
+			return;
+		}
+		if (!engine_seal_run(e, r, reason, now))
+			return;
+	}
+}
+
+static void
+engine_marks_push(struct engine *e, uint32_t segno)
+{
+	struct engine_marks *m = &e->marks;
+	uint64_t mark = journal_appended(e->journal);
+
+	/* The newest entry of the same segment serves a whole round. */
+	for (size_t i = m->n; i > 0 && i + 4 > m->n; i--) {
+		struct engine_marked *at = &m->v[i - 1];
+		if (at->segno == segno && at->mark > e->sync_appended) {
+			at->mark = mark;
+			at->n++;
+			return;
+		}
+	}
+	if (m->n == m->cap) {
+		m->cap = m->cap == 0 ? 16 : m->cap * 2;
+		m->v = mem_grow(m->v, m->cap, sizeof *m->v);
+	}
+	m->v[m->n++] = (struct engine_marked){ mark, segno, 1 };
+}
+
+void
+engine_seal_release(struct engine *e, uint64_t durable)
+{
+	struct engine_marks *m = &e->marks;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < m->n; i++) {
+		struct journal_place place = { .segno = m->v[i].segno };
+
+		if (m->v[i].mark > durable) {
+			m->v[kept++] = m->v[i];
+			continue;
+		}
+		for (uint32_t k = 0; k < m->v[i].n; k++)
+			journal_release(e->journal, place);
+	}
+	m->n = kept;
+}
+
+void
+engine_seal_durable(struct engine *e, uint64_t seq, struct now now)
+{
+	struct engine_sealing *s;
+
+	while ((s = e->sealing) != NULL && s->ref.seq <= seq) {
+		struct why why = { "" };
+		int r = journal_sealed(e->journal, s->runid, s->runid_len,
+		    s->last_lsn, s->part, s->ref.seq, now.wall, &why);
+
+		if (r < 0) {
+			/*
+			 * Without the mark the events stay live: deleting
+			 * their segment must wait for it.
+			 */
+			engine_storage_fault(e, r, "journal", &why, now);
+			return;
+		}
+		for (uint32_t i = 0; i < s->n; i++)
+			engine_marks_push(e, s->events[i].place.segno);
+		e->batch_seq = s->ref.seq;
+		e->sealing = s->next;
+		if (e->sealing == NULL)
+			e->sealing_tail = &e->sealing;
+		free(s->events);
+		free(s);
+	}
+}
+
+/* Put the events of one lost batch back in front of its run. */
+static void
+engine_seal_give_back(struct engine *e, struct engine_sealing *s,
+    struct now now)
+{
+	struct run *run = runs_find(e->runs, s->runid, s->runid_len);
+
+	if (run == NULL)
+		run = runs_open(e->runs, s->runid, s->runid_len, now);
+	runs_prepend(e->runs, run, s->events, s->n, s->last_lsn, now);
+	run->part = s->part;
+	if (s->reason == SPOOL_END)
+		run->end = true;
+	runs_set_due(e->runs, run, s->reason);
+	(void)spool_done(e->spool, &s->ref, 0, 0, 0, SPOOL_DROP_OPERATOR,
+	    NULL);	/* kept and written later where it fails */
+}
+
+void
+engine_seal_revert(struct engine *e, struct now now)
+{
+	struct engine_sealing *s = e->sealing, *reversed = NULL, *next;
+
+	/* Newest first, so that the older ones end up in front. */
+	for (; s != NULL; s = next) {
+		next = s->next;
+		s->next = reversed;
+		reversed = s;
+	}
+	e->sealing = NULL;
+	e->sealing_tail = &e->sealing;
+	for (s = reversed; s != NULL; s = next) {
+		next = s->next;
+		engine_seal_give_back(e, s, now);
+		free(s->events);
+		free(s);
+	}
+}

@@ -1,0 +1,282 @@
+/*
+ * engine_sync: group commit and the state of the disk.
+ *
+ * One sync round is under way at a time; all that was flushed before it began
+ * shares it. A round is begun when an ack or a sealed batch waits for it, and
+ * at least a second after anything was written.
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sys.h"
+#include "core/engine_int.h"
+
+void
+engine_damaged(void *arg, const char *file, uint64_t off, uint64_t len,
+    const char *reason)
+{
+	log_error("damage_quarantined", LS("file", file), LU("offset", off),
+	    LU("bytes", len), LS("reason", reason));
+}
+
+void
+engine_ack_push(struct engine_acks *q, uint64_t peer, uint64_t mark,
+    const struct event_ack *ack)
+{
+	if (q->n == q->cap) {
+		size_t cap = q->cap == 0 ? 64 : q->cap * 2;
+		struct engine_ack *v = mem_alloc(cap * sizeof *v);
+
+		for (size_t i = 0; i < q->n; i++)
+			v[i] = q->v[(q->head + i) % q->cap];
+		free(q->v);
+		q->v = v;
+		q->cap = cap;
+		q->head = 0;
+	}
+	q->v[(q->head + q->n++) % q->cap] =
+	    (struct engine_ack){ peer, mark, *ack };
+}
+
+/* Answer all whose log has reached their mark. */
+static void
+engine_acks_pop(struct engine *e, struct engine_acks *q, uint64_t mark,
+    enum event_code code, const char *text)
+{
+	while (q->n > 0 && q->v[q->head].mark <= mark) {
+		const struct engine_ack *a = &q->v[q->head];
+
+		e->env.answer(e->env.arg, a->peer, code, text, &a->ack);
+		if (code == EVENT_OK)
+			e->books.acks++;
+		q->head = (q->head + 1) % q->cap;
+		q->n--;
+	}
+	if (q->n == 0 && q->cap > 4096) {
+		free(q->v);
+		*q = (struct engine_acks){ NULL, 0, 0, 0 };
+	}
+}
+
+void
+engine_storage_fault(struct engine *e, int err, const char *what,
+    const struct why *why, struct now now)
+{
+	bool full = err == -ENOSPC || err == -EDQUOT;
+	uint64_t n;
+
+	e->storage = full ? ENGINE_FULL : ENGINE_DEGRADED;
+	e->storage_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
+	(void)snprintf(e->storage_why, sizeof e->storage_why, "%s: %.200s",
+	    what, why != NULL ? why->text : "storage.journal_max is reached");
+	if (log_limit_hit(&e->storage_limit, now.mono.us, &n))
+		log_error(full ? "storage_full" : "storage_degraded",
+		    LS("error", e->storage_why), LU("repeated", n));
+}
+
+/* Look at free space now and then; leave a fault when its cause is gone. */
+void
+engine_storage_check(struct engine *e, struct now now)
+{
+	const struct conf *conf = e->conf;
+	uint64_t avail, total;
+	struct why why = { "" };
+
+	if (now.mono.us >= e->space_next.us) {
+		e->space_next = mono_add_ms(now.mono, ENGINE_SPACE_MS);
+		if (seglog_space(journal_log(e->journal), &avail, &total,
+		    &why) == 0) {
+			uint64_t floor = conf->storage.free_min;
+			if (floor == 0)
+				floor = total / 20 < ENGINE_FREE_MAX ?
+				    total / 20 : ENGINE_FREE_MAX;
+			e->below_floor = avail < floor;
+			(void)why_set(&why, 0, "%" PRIu64 " bytes are free, "
+			    "storage.free_min keeps %" PRIu64, avail, floor);
+		}
+		if (e->below_floor)
+			engine_storage_fault(e, -ENOSPC, "storage.dir", &why,
+			    now);
+	}
+	if (e->storage == ENGINE_OK || now.mono.us < e->storage_retry.us)
+		return;
+	/* The cause may be gone: what is tried next will tell. */
+	e->storage_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
+	if (e->below_floor ||
+	    journal_bytes(e->journal) >= conf->storage.journal_max)
+		return;
+	if (e->storage == ENGINE_DEGRADED) {
+		/* A new segment, so that a good write proves a good disk. */
+		if (journal_roll(e->journal, now.wall, &why) < 0 ||
+		    journal_flush(e->journal, &why) < 0)
+			return;
+	}
+	e->storage = ENGINE_OK;
+	e->storage_why[0] = '\0';
+	if (log_limit_over(&e->storage_limit))
+		log_info("storage_ok", LU("journal_bytes",
+		    journal_bytes(e->journal)));
+}
+
+void
+engine_flush(struct engine *e, struct now now)
+{
+	struct why why = { "" };
+	int r = journal_flush(e->journal, &why);
+
+	if (r < 0)
+		engine_storage_fault(e, r, "journal", &why, now);
+	r = spool_flush(e->spool, &why);
+	if (r == 0)
+		r = spool_flush(e->records, &why);
+	if (r < 0) {
+		/* Seal no more into a buffer that cannot be written. */
+		engine_storage_fault(e, r, "spool", &why, now);
+		e->seal_blocked = true;
+	}
+}
+
+static void
+engine_sync_good(struct engine *e, struct now now)
+{
+	engine_acks_pop(e, &e->acks, journal_durable(e->journal), EVENT_OK,
+	    NULL);
+	engine_acks_pop(e, &e->record_acks, spool_durable(e->records),
+	    EVENT_OK, NULL);
+	if (e->sync_journal) {
+		e->batch_durable = e->mark_at_sync;
+		engine_seal_release(e, journal_durable(e->journal));
+	}
+	engine_seal_durable(e, spool_durable(e->spool), now);
+}
+
+/*
+ * What the kernel could not write it may have thrown away, and a second
+ * fdatasync may succeed nonetheless (fsync(2)). So what the round covered is
+ * not believed: acks become errors, unsynced batches go back to their runs,
+ * and all logs go on in new segments.
+ */
+static void
+engine_sync_bad(struct engine *e, int err, struct now now)
+{
+	struct why why = { "" };
+
+	(void)why_errno(&why, err, "%s: fdatasync", e->conf->storage.dir);
+	e->books.sync_errors++;
+	engine_storage_fault(e, -EIO, "sync", &why, now);
+	engine_acks_pop(e, &e->acks, e->sync_appended, EVENT_DEGRADED,
+	    e->storage_why);
+	engine_acks_pop(e, &e->record_acks, spool_seq(e->records),
+	    EVENT_DEGRADED, e->storage_why);
+	if (e->sync_spool)
+		engine_seal_revert(e, now);
+	if (journal_flush(e->journal, &why) < 0 ||
+	    journal_roll(e->journal, now.wall, &why) < 0 ||
+	    spool_flush(e->spool, &why) < 0 ||
+	    spool_roll(e->spool, now.wall, &why) < 0 ||
+	    spool_flush(e->records, &why) < 0 ||
+	    spool_roll(e->records, now.wall, &why) < 0)
+		engine_storage_fault(e, -EIO, "roll", &why, now);
+}
+
+void
+engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
+{
+	assert(e->syncing);
+	e->syncing = false;
+	e->books.syncs++;
+	e->books.sync_us += (uint64_t)took_us;
+	if (e->sync_journal)
+		journal_sync_end(e->journal, err == 0);
+	if (e->sync_spool)
+		spool_sync_end(e->spool, err == 0);
+	if (e->sync_records)
+		spool_sync_end(e->records, err == 0);
+	if (err == 0)
+		engine_sync_good(e, now);
+	else
+		engine_sync_bad(e, err, now);
+}
+
+static bool
+engine_unsynced(const struct engine *e)
+{
+	return journal_unsynced(e->journal) || spool_unsynced(e->spool) ||
+	    spool_unsynced(e->records) ||
+	    seglog_removals_pending(journal_log(e->journal)) ||
+	    seglog_removals_pending(spool_log(e->spool)) ||
+	    seglog_removals_pending(spool_log(e->records));
+}
+
+static void
+engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
+    struct now now)
+{
+	struct seglog_sync set = { .n = 0 };
+
+	e->sync_journal = journal;
+	e->sync_spool = spool;
+	e->sync_records = records;
+	e->sync_appended = journal_appended(e->journal);
+	e->mark_at_sync = e->batch_seq;
+	if (journal)
+		journal_sync_begin(e->journal, &set);
+	if (spool)
+		spool_sync_begin(e->spool, &set);
+	if (records)
+		spool_sync_begin(e->records, &set);
+	e->syncing = true;
+	if (e->conf->storage.durability == CONF_DURABILITY_NEVER ||
+	    set.n == 0) {
+		/* The operator trusts the page cache. */
+		engine_sync_end(e, 0, 0, now);
+		return;
+	}
+	int r = e->env.sync(e->env.arg, &set);
+	if (r < 0) {
+		log_error("sync_not_started", LI("errno", -r));
+		e->sync_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
+		engine_sync_end(e, r, 0, now);
+	}
+}
+
+void
+engine_sync_pump(struct engine *e, struct now now)
+{
+	/*
+	 * What a failed flush left in a buffer is not covered by a round, so
+	 * acks behind it wait on.
+	 */
+	for (int rounds = 0; rounds < 3 && !e->syncing; rounds++) {
+		if (!engine_unsynced(e)) {
+			/* All that waits is durable already. */
+			engine_sync_good(e, now);
+			e->dirty_since = (struct mono){ 0 };
+			return;
+		}
+		if (e->dirty_since.us == 0)
+			e->dirty_since = now.mono;
+		bool all = e->conf->storage.durability !=
+		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
+		    e->dirty_since) >= ENGINE_SYNC_MS;
+		bool j = all || e->acks.n > 0;
+		bool s = all || e->sealing != NULL;
+		bool rec = all || e->record_acks.n > 0 ||
+		    spool_durable(e->records) < spool_seq(e->records);
+		if (now.mono.us < e->sync_retry.us || !(j || s || rec))
+			return;
+		if (all)
+			e->dirty_since = (struct mono){ 0 };
+		engine_sync_begin(e, j, s, rec, now);
+		/*
+		 * A round that ended at once (never) has written seal marks:
+		 * one more covers them.
+		 */
+		if (!e->syncing)
+			engine_flush(e, now);
+	}
+}

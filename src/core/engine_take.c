@@ -1,0 +1,229 @@
+/* engine_take: a message becomes journaled events of a run, or a refusal. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "core/engine_int.h"
+
+/* Where the wait for an ack ends depends on the log that holds the message. */
+static void
+engine_want_ack(struct engine *e, uint64_t peer, struct engine_acks *acks,
+    uint64_t mark)
+{
+	if (peer == 0 || e->message.ack.len == 0)
+		return;
+	engine_ack_push(acks, peer, mark, &e->message.ack);
+}
+
+enum event_code
+engine_room(const struct engine *e)
+{
+	switch (e->storage) {
+	case ENGINE_FULL:
+		return EVENT_FULL;
+	case ENGINE_DEGRADED:
+		return EVENT_DEGRADED;
+	case ENGINE_OK:
+		break;
+	}
+	if (e->acks.n >= ENGINE_ACKS_MAX)
+		return EVENT_FULL;
+	return EVENT_OK;
+}
+
+/* Disk errors of an append, in the words of the protocol. */
+static enum event_code
+engine_append_fault(struct engine *e, int r, struct why *why, struct now now)
+{
+	engine_storage_fault(e, r, "journal", why, now);
+	return r == -ENOSPC || r == -EDQUOT ? EVENT_FULL : EVENT_DEGRADED;
+}
+
+/* A change or a policy is a batch of its own at once. */
+static enum event_code
+engine_take_record(struct engine *e, uint64_t peer, struct now now,
+    struct why *why)
+{
+	const struct event_message *m = &e->message;
+	const uint8_t *body;
+	size_t len;
+	struct spool_ref ref;
+	struct spool_batch *b = &e->meta;
+
+	int r = batch_pack(e->batch, m->json.data + m->events[0].off,
+	    m->events[0].len, (int)e->conf->upstream.level, &body, &len, why);
+	if (r < 0)
+		return EVENT_NO_MEMORY;
+	memset(b, 0, sizeof *b);
+	b->kind = m->kind == EVENT_KIND_CHANGE ? SPOOL_CHANGE : SPOOL_POLICY;
+	b->reason = SPOOL_END;
+	b->events = 1;
+	b->compressed = true;
+	b->raw_len = m->events[0].len;
+	b->first = b->sealed = now.wall;
+	r = spool_append(e->records, b, body, len, &ref, why);
+	if (r < 0)
+		return engine_append_fault(e, r, why, now);
+	engine_want_ack(e, peer, &e->record_acks, ref.seq);
+	return EVENT_OK;
+}
+
+/* Append the message's events to the journal and to the run. */
+static int
+engine_append(struct engine *e, struct run *run, struct now now,
+    struct why *why)
+{
+	const struct event_message *m = &e->message;
+	struct journal_mark mark = journal_mark(e->journal);
+	uint64_t last_lsn = run->last_lsn;
+
+	for (size_t i = 0; i < m->events_n; i++) {
+		const struct event_span *s = &m->events[i];
+		struct journal_place place;
+		uint64_t lsn;
+		bool end = s->is_end || (m->end && i + 1 == m->events_n);
+		int r = journal_event(e->journal, m->runid, m->runid_len,
+		    m->json.data + s->off, s->len, end, now.wall, &lsn,
+		    &place, why);
+
+		if (r < 0) {
+			/* All of the message, or nothing of it. */
+			while (i-- > 0)
+				runs_remove(e->runs, run, run->n - 1);
+			run->last_lsn = last_lsn;
+			journal_rollback(e->journal, mark);
+			return r;
+		}
+		runs_add(e->runs, run, place, lsn, now);
+		if (e->env.watch != NULL)
+			e->env.watch(e->env.arg, m->runid,
+			    (const char *)m->json.data + s->off, s->len);
+	}
+	return 0;
+}
+
+/* Is this run complete after the message? */
+static bool
+engine_message_ends(const struct event_message *m)
+{
+	if (m->end)
+		return true;
+	for (size_t i = 0; i < m->events_n; i++)
+		if (m->events[i].is_end)
+			return true;
+	return false;
+}
+
+/* An `end` that brings no event of its own. */
+static int
+engine_end_only(struct engine *e, struct run *run, struct now now,
+    struct why *why)
+{
+	uint64_t lsn;
+	int r = journal_end(e->journal, run->runid, run->runid_len, now.wall,
+	    &lsn, why);
+
+	if (r < 0)
+		return r;
+	run->last_lsn = lsn;
+	run->end = true;
+	runs_set_due(e->runs, run, SPOOL_END);
+	return 0;
+}
+
+static enum event_code
+engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
+    struct now now, struct why *why)
+{
+	const struct event_message *m = &e->message;
+	const struct conf *conf = e->conf;
+	struct run *run = runs_find(e->runs, m->runid, m->runid_len);
+	int r;
+
+	/* What comes after the end belongs to the next part. */
+	if (run != NULL && run->end && m->events_n > 0) {
+		if (!engine_seal_run(e, run, SPOOL_END, now))
+			return EVENT_FULL;
+		run = NULL;
+	}
+	if (m->events_n == 0) {
+		if (m->end && run != NULL && !run->end &&
+		    (r = engine_end_only(e, run, now, why)) < 0)
+			return engine_append_fault(e, r, why, now);
+		engine_want_ack(e, peer, &e->acks,
+		    journal_appended(e->journal));
+		return EVENT_OK;
+	}
+	if (journal_bytes(e->journal) + m->json.len >
+	    conf->storage.journal_max) {
+		engine_storage_fault(e, -ENOSPC, "journal_max", NULL, now);
+		(void)why_set(why, 0, "the journal is at its limit "
+		    "(storage.journal_max)");
+		return EVENT_FULL;
+	}
+	r = journal_reserve(e->journal, m->events_n, m->json.len,
+	    m->runid_len, now.wall, why);
+	if (r < 0)
+		return engine_append_fault(e, r, why, now);
+	bool opened = run == NULL;
+	if (opened) {
+		if (runs_count(e->runs) >= conf->runs.max_open) {
+			(void)why_set(why, 0, "%zu runs are open "
+			    "(runs.max_open)", runs_count(e->runs));
+			return EVENT_TOO_MANY_RUNS;
+		}
+		run = runs_open(e->runs, m->runid, m->runid_len, now);
+	}
+	r = engine_append(e, run, now, why);
+	if (r < 0) {
+		if (opened)
+			runs_close(e->runs, run, run->part);
+		return engine_append_fault(e, r, why, now);
+	}
+	e->books.total[BOOKS_ACCEPTED] += m->events_n;
+	e->books.total[BOOKS_ACCEPTED_BY + (unsigned)in] += m->events_n;
+	if (engine_message_ends(m)) {
+		run->end = true;
+		runs_set_due(e->runs, run, SPOOL_END);
+	} else if (run->n >= conf->runs.max_events ||
+	    run->json_bytes >= conf->runs.max_bytes) {
+		runs_set_due(e->runs, run, SPOOL_SIZE);
+	}
+	engine_want_ack(e, peer, &e->acks, journal_appended(e->journal));
+	return EVENT_OK;
+}
+
+enum event_code
+engine_take(struct engine *e, enum books_input in, uint64_t peer,
+    const uint8_t *data, size_t len, struct now now, struct event_ack *ret_ack,
+    struct why *why)
+{
+	const struct event_options options = {
+		.stamp_at = e->conf->events.stamp_at,
+		.end_types = e->conf->runs.end_types.v,
+		.end_types_n = e->conf->runs.end_types.n,
+	};
+	struct event_message *m = &e->message;
+
+	e->books.messages++;
+	e->books.bytes += len;
+	enum event_code code = event_decode(m, data, len, &options, now.wall,
+	    why);
+	if (code == EVENT_OK) {
+		code = engine_room(e);
+		if (code != EVENT_OK)
+			(void)why_set(why, 0, "%s", e->storage_why);
+	}
+	if (code == EVENT_OK)
+		code = m->kind == EVENT_KIND_EVENTS ?
+		    engine_take_events(e, in, peer, now, why) :
+		    engine_take_record(e, peer, now, why);
+	*ret_ack = m->ack;
+	/* A stream keeps what finds no room and offers it again. */
+	bool again = in == BOOKS_STREAM && m->ack.len == 0 &&
+	    (code == EVENT_FULL || code == EVENT_DEGRADED);
+	if (code != EVENT_OK && !again)
+		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+	if (len > ENGINE_BUFFER_BYTES)
+		event_message_trim(m);
+	return code;
+}
