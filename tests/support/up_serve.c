@@ -8,6 +8,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 
 #include "support/up_serve.h"
@@ -272,6 +273,31 @@ take_cheaply(struct upstream *up, struct evhttp_request *req,
 	reply(req, 202, NULL, NULL);
 }
 
+/* The request for a person to read, one event a line. */
+static void
+show(struct evhttp_request *req, const struct up_request *rq)
+{
+	struct evkeyvalq *q = evhttp_request_get_input_headers(req);
+	struct evkeyval *kv;
+	size_t i, at = 0;
+
+	(void)printf("POST %s\n", evhttp_request_get_uri(req));
+	TAILQ_FOREACH (kv, q, next) {
+		if (strcasecmp(kv->key, "authorization") == 0)
+			(void)printf("%s: Bearer ***\n", kv->key);
+		else
+			(void)printf("%s: %s\n", kv->key, kv->value);
+	}
+	(void)printf("\n");
+	for (i = 0; rq->spans != NULL && i < rq->events; i++) {
+		(void)printf("%.*s\n    ", (int)(rq->spans[i].off - at),
+		    rq->body + at);
+		at = rq->spans[i].off;
+	}
+	(void)printf("%s\n\n", rq->body + at);
+	(void)fflush(stdout);
+}
+
 static void
 on_ingest(struct evhttp_request *req, void *arg)
 {
@@ -300,6 +326,8 @@ on_ingest(struct evhttp_request *req, void *arg)
 		    NULL);
 		reply(req, 401, NULL, "{\"error\":\"unknown key\"}");
 	} else {
+		if (up->show)
+			show(req, &rq);
 		up_script_decide(up->script, &rq, &fault);
 		take(up, req, &rq, &fault);
 	}

@@ -27,6 +27,7 @@ struct upstream {
 	const char		*script_path;
 	const char		*out_path;
 	bool			 dedupe;
+	bool			 show;	/* requests, on stdout */
 };
 
 /* Set the callbacks on up->http. */

@@ -96,7 +96,7 @@ usage(void)
 	(void)fprintf(stderr, "usage: upstream [--port N | --unix PATH] "
 	    "[--host ADDRESS] [--port-file FILE]\n\t[--out FILE] "
 	    "[--script FILE] [--key KEY] [--dedupe] [--cheap FILE]\n"
-	    "\t[--idle-timeout SECONDS]\n");
+	    "\t[--idle-timeout SECONDS] [--show]\n");
 	exit(2);
 }
 
@@ -111,6 +111,7 @@ static const struct option options[] = {
 	{ "dedupe", no_argument, NULL, 'd' },
 	{ "cheap", required_argument, NULL, 'c' },
 	{ "idle-timeout", required_argument, NULL, 'i' },
+	{ "show", no_argument, NULL, 'S' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -156,6 +157,9 @@ read_options(struct upstream *up, struct settings *set, int argc, char **argv)
 				perror(optarg);
 				exit(1);
 			}
+			break;
+		case 'S':
+			up->show = true;
 			break;
 		case 'i':
 			set->idle_s = atoi(optarg);
