@@ -1,0 +1,353 @@
+/*
+ * daemon: start, reload and stop. Owns every other part of this layer, the
+ * engine and the configuration in force.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "config.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/engine.h"
+#include "loop/daemon.h"
+#include "loop/in_dgram.h"
+#include "loop/in_stream.h"
+#include "loop/loop.h"
+#include "loop/notify.h"
+#include "loop/out_http.h"
+#include "loop/sync.h"
+
+#define DAEMON_DRAIN_MS		1000	/* for what the sockets hold */
+#define DAEMON_FLIGHT_MS	5000	/* for requests under way */
+#define DAEMON_FLUSH_MS		2000	/* for clients to fetch answers */
+#define DAEMON_SETTLE_MS	60000	/* for the disk */
+#define DAEMON_STOP_TICK_MS	50
+
+struct daemon {
+	struct conf		*conf;
+	daemon_load_fn		*load;
+	void			*load_arg;
+	struct loop		*loop;
+	struct sync		*sync;
+	struct out_http		*out;
+	struct engine		*engine;
+	struct in_stream	*stream;	/* NULL: not listened on */
+	struct in_dgram		*dgram;
+
+	bool			 stopping;
+	bool			 hurry;		/* a second signal came */
+	bool			 cancelled;
+	bool			 settled;
+	struct mono		 flight_end;
+	struct mono		 settle_end;
+	struct mono		 flush_end;
+	struct event		 ev_stop;	/* ticks while stopping */
+};
+
+/* --- what the engine asks for --------------------------------------------- */
+
+static void
+daemon_answer(void *arg, uint64_t peer, enum event_code code,
+    const char *text, const struct event_ack *ack)
+{
+	struct daemon *d = arg;
+
+	if (d->stream != NULL)
+		in_stream_answer(d->stream, peer, code, text, ack);
+}
+
+static int
+daemon_sync(void *arg, const struct seglog_sync *job)
+{
+	struct daemon *d = arg;
+
+	return sync_start(d->sync, job);
+}
+
+/* --- reload --------------------------------------------------------------- */
+
+/* Descriptors for all clients, requests and files at the same time. */
+static void
+daemon_raise_nofile(const struct conf *conf)
+{
+	const rlim_t need = conf->limits.connections +
+	    2 * conf->upstream.connections + 128;
+	struct rlimit rl;
+	rlim_t had;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur >= need)
+		return;
+	had = rl.rlim_cur;
+	rl.rlim_cur = need;
+	if (rl.rlim_max < need) {
+		/* Only root may raise the hard limit. */
+		struct rlimit higher = { need, need };
+
+		if (setrlimit(RLIMIT_NOFILE, &higher) == 0)
+			return;
+		rl.rlim_cur = rl.rlim_max;
+	}
+	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+		rl.rlim_cur = had;
+	if (rl.rlim_cur < need)
+		log_warn("few_files", LU("limit", rl.rlim_cur),
+		    LU("needed", need), LS("hint", "raise LimitNOFILE= of the "
+		    "unit, or lower limits.connections"));
+}
+
+static void
+daemon_set_log(const struct conf *conf)
+{
+	log_set_level((enum log_level)conf->log.level);
+	log_set_format(conf->log.format == CONF_LOG_JSON ? LOG_FORMAT_JSON
+	    : LOG_FORMAT_TEXT);
+}
+
+/* Put another configuration in force, or leave all as it is. */
+static int
+daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
+{
+	struct conf *old = d->conf;
+	char keys[256];
+	int r;
+
+	if (d->stream != NULL &&
+	    (r = in_stream_set_conf(d->stream, conf, why)) < 0)
+		return r;
+	if ((r = out_http_set_conf(d->out, conf, why)) < 0) {
+		/* The old one was in force: its users are known. */
+		if (d->stream != NULL &&
+		    in_stream_set_conf(d->stream, old, NULL) < 0)
+			fatal("reload: %s", why->text);
+		return r;
+	}
+	engine_set_conf(d->engine, conf, clock_now());
+	daemon_set_log(conf);
+	daemon_raise_nofile(conf);
+	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
+		log_warn("restart_needed", LS("keys", keys), LS("hint",
+		    "these keys take effect with the next start"));
+	d->conf = conf;
+	conf_free(old);
+	return 0;
+}
+
+static void
+on_reload(void *arg, int signo)
+{
+	struct daemon *d = arg;
+	struct conf *conf = NULL;
+	struct why why;
+	int r;
+
+	if (d->stopping)
+		return;
+	notify_reloading();
+	loop_wake(d->loop);
+	r = d->load(d->load_arg, &conf, &why);
+	if (r == 0 && (r = daemon_apply(d, conf, &why)) < 0)
+		conf_free(conf);
+	if (r < 0) {
+		log_error("reload_failed", LS("error", why.text), LS("hint",
+		    "the configuration in force is kept"));
+		(void)notify_send("READY=1\nSTATUS=reload failed: %.300s",
+		    why.text);
+		return;
+	}
+	log_info("reloaded", LS("config", d->conf->file));
+	(void)notify_send("READY=1\nSTATUS=forwarding to %.300s",
+	    d->conf->upstream.url);
+}
+
+/* --- stop ----------------------------------------------------------------- */
+
+static void
+daemon_stop_tick(struct daemon *d)
+{
+	const struct timeval tv = { .tv_usec = DAEMON_STOP_TICK_MS * 1000 };
+
+	(void)evtimer_add(&d->ev_stop, &tv);
+}
+
+static void
+on_stop_tick(evutil_socket_t fd, short what, void *arg)
+{
+	daemon_stop_tick(arg);
+}
+
+static void
+on_stop(void *arg, int signo)
+{
+	struct daemon *d = arg;
+	struct now now;
+
+	loop_wake(d->loop);
+	if (d->stopping) {
+		d->hurry = true;
+		return;
+	}
+	d->stopping = true;
+	log_info("stopping", LS("signal", strsignal(signo)),
+	    LU("in_flight", engine_in_flight(d->engine)));
+	(void)notify_send("STOPPING=1\nSTATUS=stopping");
+	if (d->stream != NULL)
+		in_stream_drain(d->stream, DAEMON_DRAIN_MS);
+	in_dgram_drain(d->dgram, DAEMON_DRAIN_MS);
+	now = clock_now();
+	engine_stop_sending(d->engine, now);
+	d->flight_end = mono_add_ms(now.mono, DAEMON_FLIGHT_MS);
+	d->settle_end = mono_add_ms(now.mono, DAEMON_SETTLE_MS);
+	daemon_stop_tick(d);
+}
+
+/* The end of a turn: is the stop complete? */
+static void
+daemon_turn(void *arg)
+{
+	struct daemon *d = arg;
+	struct mono now;
+
+	if (!d->stopping)
+		return;
+	now = clock_now().mono;
+	if (!d->cancelled && engine_in_flight(d->engine) != 0 &&
+	    (d->hurry || now.us >= d->flight_end.us)) {
+		d->cancelled = true;
+		log_warn("requests_abandoned",
+		    LU("in_flight", engine_in_flight(d->engine)), LS("hint",
+		    "they are sent again after the next start"));
+		engine_cancel_in_flight(d->engine);
+	}
+	if (engine_in_flight(d->engine) != 0 || !engine_settled(d->engine)) {
+		if (now.us < d->settle_end.us)
+			return;
+		log_error("stop_unsettled", LS("error", "the disk takes too "
+		    "long; what was not acknowledged may be lost"));
+	} else if (!d->settled) {
+		d->settled = true;
+		d->flush_end = mono_add_ms(now, DAEMON_FLUSH_MS);
+	}
+	if (d->settled && !d->hurry && d->stream != NULL &&
+	    !in_stream_is_flushed(d->stream) && now.us < d->flush_end.us)
+		return;
+	loop_quit(d->loop);
+}
+
+/* --- start ---------------------------------------------------------------- */
+
+static int
+daemon_set_signals(struct daemon *d, struct why *why)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	int r;
+
+	(void)sigaction(SIGPIPE, &ignore, NULL);
+	if ((r = loop_add_signal(d->loop, SIGTERM, on_stop, d, why)) == 0 &&
+	    (r = loop_add_signal(d->loop, SIGINT, on_stop, d, why)) == 0)
+		r = loop_add_signal(d->loop, SIGHUP, on_reload, d, why);
+	return r;
+}
+
+static int
+daemon_open_engine(struct daemon *d, struct why *why)
+{
+	struct engine_env env = {
+		.transport = out_http_transport(d->out),
+		.answer = daemon_answer,
+		.sync = daemon_sync,
+		.arg = d,
+	};
+	int r;
+
+	rng_seed_os(&env.rng);
+	r = engine_open(d->conf, &env, clock_now(), &d->engine, why);
+	if (r == 0)
+		loop_set_engine(d->loop, d->engine);
+	return r;
+}
+
+/* A key that is missing now is a mistake; one that goes later is waited for. */
+static int
+daemon_check_key(const struct conf *conf, struct why *why)
+{
+	char key[4096];
+	int r = conf_api_key(conf, key, sizeof key, NULL, why);
+
+	explicit_bzero(key, sizeof key);
+	return r;
+}
+
+static int
+daemon_open(struct daemon *d, struct why *why)
+{
+	const struct conf *conf = d->conf;
+	int r;
+
+	daemon_set_log(conf);
+	daemon_raise_nofile(conf);
+	if ((r = daemon_check_key(conf, why)) < 0 ||
+	    (r = loop_new(&d->loop, why)) < 0)
+		return r;
+	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
+	if ((r = daemon_set_signals(d, why)) < 0 ||
+	    (r = sync_new(d->loop, &d->sync, why)) < 0 ||
+	    (r = out_http_new(d->loop, conf, &d->out, why)) < 0 ||
+	    (r = daemon_open_engine(d, why)) < 0)
+		return r;
+	if (conf->listen.unix_stream.path[0] != '\0' &&
+	    (r = in_stream_open(d->loop, conf, &d->stream, why)) < 0)
+		return r;
+	if ((r = in_dgram_open(d->loop, conf, &d->dgram, why)) < 0)
+		return r;
+	loop_add_hook(d->loop, daemon_turn, d);
+	log_info("started", LS("version", PACKAGE_VERSION),
+	    LS("config", conf->file), LS("upstream", conf->upstream.url),
+	    LS("storage", conf->storage.dir),
+	    LU("connections", conf->limits.connections),
+	    LU("max_message", conf->events.max_message));
+	(void)notify_send("READY=1\nSTATUS=forwarding to %.300s",
+	    conf->upstream.url);
+	return 0;
+}
+
+/*
+ * Clients first, so that nobody is answered by a half-closed engine; the
+ * thread last, as the engine's files are its.
+ */
+static void
+daemon_close(struct daemon *d)
+{
+	in_stream_close(d->stream);
+	in_dgram_close(d->dgram);
+	d->stream = NULL;
+	d->dgram = NULL;
+	sync_free(d->sync);
+	out_http_free(d->out);
+	if (d->engine != NULL)
+		engine_close(d->engine, clock_now());
+	if (d->loop != NULL)
+		(void)event_del(&d->ev_stop);
+	loop_free(d->loop);
+	conf_free(d->conf);
+}
+
+int
+daemon_run(struct conf *conf, daemon_load_fn *load, void *arg,
+    struct why *why)
+{
+	struct daemon d = { .conf = conf, .load = load, .load_arg = arg };
+	int r;
+
+	if ((r = daemon_open(&d, why)) == 0 &&
+	    (r = loop_run(d.loop, why)) == 0)
+		log_info("stopped", LS("", NULL));
+	daemon_close(&d);
+	return r;
+}

@@ -1,0 +1,101 @@
+/* http_key: keeps the key in one place in memory, and wipes it at the end. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "loop/http_key.h"
+
+#define HTTP_KEY_MAX		4096
+#define HTTP_KEY_CHECK_MS	1000
+#define HTTP_KEY_HEAD		"authorization: Bearer "
+
+struct http_key {
+	bool		 read;		/* it was tried */
+	int		 error;		/* of the last try */
+	struct why	 why;
+	struct mono	 checked;
+	struct timespec	 mtime;		/* of the file, when it was read */
+	struct timespec	 ctime;
+	ino_t		 ino;
+	char		 line[sizeof HTTP_KEY_HEAD + HTTP_KEY_MAX];
+};
+
+struct http_key *
+http_key_new(void)
+{
+	struct http_key *k = mem_zalloc(sizeof *k);
+
+	(void)snprintf(k->line, sizeof k->line, HTTP_KEY_HEAD);
+	return k;
+}
+
+void
+http_key_free(struct http_key *k)
+{
+	if (k == NULL)
+		return;
+	explicit_bzero(k, sizeof *k);
+	free(k);
+}
+
+void
+http_key_reset(struct http_key *k)
+{
+	k->read = false;
+}
+
+static bool
+http_key_same_time(struct timespec a, struct timespec b)
+{
+	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Has the file changed since it was read well? Remembers what it saw. */
+static bool
+http_key_is_stale(struct http_key *k, const struct conf *conf)
+{
+	const char *path = conf->upstream.api_key_file;
+	struct stat st;
+	bool stale;
+
+	if (path[0] == '\0')
+		return false;
+	if (stat(path, &st) < 0)
+		memset(&st, 0, sizeof st);
+	stale = st.st_ino != k->ino || !http_key_same_time(st.st_mtim,
+	    k->mtime) || !http_key_same_time(st.st_ctim, k->ctime);
+	k->ino = st.st_ino;
+	k->mtime = st.st_mtim;
+	k->ctime = st.st_ctim;
+	return stale;
+}
+
+int
+http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
+    char **ret_line, struct why *why)
+{
+	const size_t head = sizeof HTTP_KEY_HEAD - 1;
+
+	if (!k->read || mono_sub_ms(now, k->checked) >= HTTP_KEY_CHECK_MS) {
+		/* First the look, then the read: no change goes unseen. */
+		bool stale = http_key_is_stale(k, conf);
+		char key[HTTP_KEY_MAX];
+
+		if (stale || !k->read || k->error != 0) {
+			k->error = conf_api_key(conf, key, sizeof key, NULL,
+			    &k->why);
+			if (k->error == 0)
+				memcpy(k->line + head, key, strlen(key) + 1);
+			explicit_bzero(key, sizeof key);
+		}
+		k->read = true;
+		k->checked = now;
+	}
+	if (k->error != 0)
+		return why_set(why, k->error, "%s", k->why.text);
+	*ret_line = k->line;
+	return 0;
+}

@@ -1,0 +1,102 @@
+/*
+ * http_wire: all that stands on one state of the configuration and of the TLS
+ * files: a multi handle with its connections, and a pool of requests. For
+ * out_http.c alone.
+ *
+ * The options of an easy handle are set once. A request sets only what differs
+ * from the one before: the route's URL, the header lines (which lie in the
+ * request, without a malloc), the body.
+ */
+#ifndef LUMNID_LOOP_HTTP_WIRE_H
+#define LUMNID_LOOP_HTTP_WIRE_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cdefs.h"
+#include "base/clock.h"
+#include "base/why.h"
+#include "core/conf.h"
+#include "core/transport.h"
+#include "loop/http_multi.h"
+
+#define HTTP_WIRE_ROUTES	3	/* enum transport_route */
+#define HTTP_WIRE_LINES		8
+/* Read of an answer's body; the first 4 KiB are kept. */
+#define HTTP_WIRE_ANSWER_LIMIT	(1024 * 1024)
+
+struct loop;
+
+struct http_request {
+	struct http_wire	*wire;
+	CURL			*easy;
+	bool			 busy;
+	bool			 running;	/* in the multi */
+	uint64_t		 tag;
+	struct mono		 begin;
+	int			 route;		/* as set in easy; -1: none */
+	bool			 from_memory;	/* as set in easy */
+	struct http_request	*next_local;
+
+	/* The header, one node a line. */
+	struct curl_slist	 lines[HTTP_WIRE_LINES];
+	char			 id_line[160];
+	char			 part_line[48];
+	char			 reason_line[64];
+
+	/* The body: body_len bytes, in memory or read piece by piece. */
+	uint8_t			*body;
+	size_t			 body_cap;
+	size_t			 body_len;
+	size_t			 body_off;
+	int			(*read)(void *, uint64_t, size_t, void *,
+				    size_t);
+	void			*read_arg;
+
+	/* The answer. */
+	struct transport_answer	 answer;
+	char			*answer_body;	/* NULL: nothing came yet */
+	size_t			 answer_seen;
+	char			 error[CURL_ERROR_SIZE];
+};
+
+struct http_wire {
+	void			*arg;		/* of http_wire_new() */
+	struct http_multi	*hm;
+	char			*urls[HTTP_WIRE_ROUTES];
+	struct http_request	**requests;	/* the pool */
+	size_t			 requests_n;
+	size_t			 requests_max;
+	size_t			 busy;
+	struct http_wire	*next;		/* older, not yet empty */
+};
+
+/*
+ * done: as http_multi_new(); its CURLINFO_PRIVATE is the http_request, its arg
+ * is arg. NULL when out of memory. conf is used by http_wire_request(), too.
+ */
+struct http_wire *http_wire_new(struct loop *, const struct conf *,
+	    void (*done)(void *, CURL *, CURLcode), void *arg);
+void	http_wire_free(struct http_wire *);
+
+/* A request that is not busy, or a new one; NULL with the reason in why. */
+struct http_request *http_wire_request(struct http_wire *,
+	    const struct conf *, struct why *);
+/* The busy one of this tag, or NULL. */
+struct http_request *http_wire_find(struct http_wire *, uint64_t tag);
+
+/*
+ * Start it; key_line: as http_key_line(). Returns 0, or -errno and it is as
+ * before.
+ */
+int	http_request_start(struct http_request *,
+	    const struct transport_request *, char *key_line, struct why *)
+	    MUSTUSE;
+/* Take it from libcurl, ended or not. */
+void	http_request_stop(struct http_request *);
+/* It is not busy any more: memory above the usual is given back. */
+void	http_request_trim(struct http_request *);
+
+#endif

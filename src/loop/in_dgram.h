@@ -1,0 +1,29 @@
+/*
+ * in_dgram: datagrams: UDP and the optional Unix datagram socket. A datagram
+ * holds one or more whole messages; there is no way back to its sender, so
+ * what is refused is counted, and so is what the kernel dropped or cut.
+ */
+#ifndef LUMNID_LOOP_IN_DGRAM_H
+#define LUMNID_LOOP_IN_DGRAM_H
+
+#include <stdint.h>
+
+#include "base/cdefs.h"
+#include "base/why.h"
+#include "core/conf.h"
+
+struct in_dgram;
+struct loop;
+
+/*
+ * Open what listen.udp and listen.dgram name; neither is fine. The loop's
+ * engine must be set.
+ */
+int	in_dgram_open(struct loop *, const struct conf *, struct in_dgram **,
+	    struct why *) MUSTUSE;
+void	in_dgram_close(struct in_dgram *);
+
+/* A stop begins: read what the sockets hold, for budget_ms at most; close. */
+void	in_dgram_drain(struct in_dgram *, int64_t budget_ms);
+
+#endif

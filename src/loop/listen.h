@@ -1,0 +1,52 @@
+/*
+ * listen: makes the sockets that clients find: Unix ones with their mode and
+ * group, in place of a stale one but never of a live one; and UDP ones.
+ */
+#ifndef LUMNID_LOOP_LISTEN_H
+#define LUMNID_LOOP_LISTEN_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/cdefs.h"
+#include "base/why.h"
+#include "core/conf.h"
+
+/* A Unix socket and the file it is; the file is removed with it. */
+struct listen_unix {
+	int	 fd;		/* -1: none */
+	char	*path;		/* NULL: the file is not ours to remove */
+	dev_t	 dev;
+	ino_t	 ino;
+};
+
+/*
+ * Bind a socket of this type (SOCK_STREAM, which then listens, or SOCK_DGRAM)
+ * at conf->path. Nobody can reach it before its mode and group are right.
+ * Returns 0; -EADDRINUSE when another process answers there; -errno; why tells
+ * what to do about it.
+ */
+int	listen_unix_open(const struct conf_socket *, int type,
+	    struct listen_unix *ret, struct why *) MUSTUSE;
+/* Close, and remove the file if it is still this socket's. */
+void	listen_unix_close(struct listen_unix *);
+
+/*
+ * Bind a UDP socket to an address as core/conf_addr.h knows it; port 0 takes a
+ * free one. Returns the fd; -EPERM when other hosts could reach it and
+ * allow_remote is false; -errno. *ret_remote: they can.
+ */
+int	listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
+	    struct why *) MUSTUSE;
+
+/*
+ * Ask for a receive buffer of so many bytes, over the system's limit where
+ * that is permitted. Returns the size in effect, as the kernel counts it.
+ */
+int	listen_set_rcvbuf(int fd, int bytes);
+
+/* "127.0.0.1:8842" or the path the fd is bound to; dst: n bytes. */
+const char *listen_name(int fd, char *dst, size_t n);
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * loop: turns of the event loop. Owns the event_base, the signal events and
+ * one timer, which is armed for the engine's next deadline. Knows nothing of
+ * sockets.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "core/engine.h"
+#include "loop/loop.h"
+
+#define LOOP_HOOKS_MAX		8
+#define LOOP_SIGNALS_MAX	8
+
+struct loop_hook {
+	void	(*fn)(void *);
+	void	*arg;
+};
+
+struct loop_signal {
+	struct event	*ev;
+	void		(*fn)(void *, int);
+	void		*arg;
+};
+
+struct loop {
+	struct event_base	*base;
+	struct engine		*engine;
+	struct event		*timer;
+	struct mono		 armed;		/* MONO_NEVER: it is not */
+	bool			 woken;
+	bool			 quit;
+	struct loop_hook	 hooks[LOOP_HOOKS_MAX];
+	size_t			 hooks_n;
+	struct loop_signal	 signals[LOOP_SIGNALS_MAX];
+	size_t			 signals_n;
+};
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *lo = arg;
+
+	lo->armed = MONO_NEVER;
+}
+
+static void
+on_signal(evutil_socket_t signo, short what, void *arg)
+{
+	struct loop_signal *sig = arg;
+
+	sig->fn(sig->arg, (int)signo);
+}
+
+int
+loop_new(struct loop **ret, struct why *why)
+{
+	struct event_config *cfg = event_config_new();
+	struct loop *lo = mem_zalloc(sizeof *lo);
+
+	lo->armed = MONO_NEVER;
+	if (cfg != NULL) {
+		/* One thread: no locks are taken for the base. */
+		(void)event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+		lo->base = event_base_new_with_config(cfg);
+		event_config_free(cfg);
+	}
+	if (lo->base != NULL)
+		lo->timer = evtimer_new(lo->base, on_timer, lo);
+	if (lo->timer == NULL) {
+		loop_free(lo);
+		return why_set(why, -EMFILE, "the event loop cannot be made: "
+		    "raise the limit of open files");
+	}
+	*ret = lo;
+	return 0;
+}
+
+void
+loop_free(struct loop *lo)
+{
+	if (lo == NULL)
+		return;
+	for (size_t i = 0; i < lo->signals_n; i++)
+		event_free(lo->signals[i].ev);
+	if (lo->timer != NULL)
+		event_free(lo->timer);
+	if (lo->base != NULL)
+		event_base_free(lo->base);
+	free(lo);
+}
+
+struct event_base *
+loop_base(struct loop *lo)
+{
+	return lo->base;
+}
+
+struct engine *
+loop_engine(struct loop *lo)
+{
+	return lo->engine;
+}
+
+void
+loop_set_engine(struct loop *lo, struct engine *engine)
+{
+	lo->engine = engine;
+	lo->woken = true;
+}
+
+void
+loop_wake(struct loop *lo)
+{
+	lo->woken = true;
+}
+
+void
+loop_add_hook(struct loop *lo, void (*fn)(void *), void *arg)
+{
+	assert(lo->hooks_n < LOOP_HOOKS_MAX);
+	lo->hooks[lo->hooks_n++] = (struct loop_hook){ fn, arg };
+}
+
+int
+loop_add_signal(struct loop *lo, int signo, void (*fn)(void *, int),
+    void *arg, struct why *why)
+{
+	struct loop_signal *sig;
+
+	assert(lo->signals_n < LOOP_SIGNALS_MAX);
+	sig = &lo->signals[lo->signals_n];
+	sig->fn = fn;
+	sig->arg = arg;
+	sig->ev = evsignal_new(lo->base, signo, on_signal, sig);
+	if (sig->ev == NULL || evsignal_add(sig->ev, NULL) < 0) {
+		if (sig->ev != NULL)
+			event_free(sig->ev);
+		return why_set(why, -ENOMEM, "signal %d cannot be handled",
+		    signo);
+	}
+	lo->signals_n++;
+	return 0;
+}
+
+/*
+ * Arm the timer for the engine's deadline. A deadline that moves later (every
+ * event moves its run's) does not touch the timer: it fires once in vain, and
+ * is armed anew then.
+ */
+static void
+loop_arm(struct loop *lo, struct mono now)
+{
+	struct mono due = engine_deadline(lo->engine);
+	struct timeval tv;
+	int64_t us;
+
+	if (due.us == MONO_NEVER.us || due.us >= lo->armed.us)
+		return;
+	us = due.us > now.us ? due.us - now.us : 0;
+	/* libevent's coarse clock may be a tick behind: never a turn early. */
+	us += 1000;
+	tv.tv_sec = us / 1000000;
+	tv.tv_usec = us % 1000000;
+	if (evtimer_add(lo->timer, &tv) == 0)
+		lo->armed = due;
+}
+
+/* What follows a dispatch pass. */
+static void
+loop_turn(struct loop *lo)
+{
+	if (lo->engine != NULL) {
+		struct now now = clock_now();
+
+		if (lo->woken || engine_deadline(lo->engine).us <= now.mono.us) {
+			lo->woken = false;
+			engine_turn(lo->engine, now);
+		}
+	}
+	for (size_t i = 0; i < lo->hooks_n; i++)
+		lo->hooks[i].fn(lo->hooks[i].arg);
+}
+
+/* Is there work that may not wait for an event? */
+static bool
+loop_is_pressed(struct loop *lo)
+{
+	struct mono now;
+
+	if (lo->woken)
+		return true;
+	if (lo->engine == NULL)
+		return false;
+	now = clock_now().mono;
+	if (engine_deadline(lo->engine).us <= now.us)
+		return true;
+	loop_arm(lo, now);
+	return false;
+}
+
+int
+loop_run(struct loop *lo, struct why *why)
+{
+	lo->quit = false;
+	while (!lo->quit) {
+		int flags = EVLOOP_ONCE;
+
+		if (loop_is_pressed(lo))
+			flags |= EVLOOP_NONBLOCK;
+		if (event_base_loop(lo->base, flags) < 0)
+			return why_errno(why, -errno, "event loop");
+		loop_turn(lo);
+	}
+	return 0;
+}
+
+void
+loop_quit(struct loop *lo)
+{
+	lo->quit = true;
+}

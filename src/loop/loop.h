@@ -1,0 +1,52 @@
+/*
+ * loop: the event loop in turns. A turn is one dispatch pass of libevent, in
+ * which every ready event is handled, then one engine_turn(), then the hooks
+ * of the parts of this layer (answers go out, requests start, dead objects
+ * are freed). So what many clients sent is written, synced and answered
+ * together, and no object dies within its own callback.
+ *
+ * One thread. All functions are called from it.
+ */
+#ifndef LUMNID_LOOP_LOOP_H
+#define LUMNID_LOOP_LOOP_H
+
+#include <stdbool.h>
+
+#include "base/cdefs.h"
+#include "base/why.h"
+
+struct engine;
+struct event_base;
+struct loop;
+
+int	loop_new(struct loop **, struct why *) MUSTUSE;
+/* All events on the base must be gone. Does not free the engine. */
+void	loop_free(struct loop *);
+
+struct event_base *loop_base(struct loop *);
+/* NULL before loop_set_engine(). The engine stays the caller's. */
+struct engine *loop_engine(struct loop *);
+void	loop_set_engine(struct loop *, struct engine *);
+
+/* Something happened that the engine has to see at the end of this turn. */
+void	loop_wake(struct loop *);
+
+/*
+ * Call fn at the end of every turn, after the engine's; hooks run in the order
+ * they were added. fn may call loop_wake(): the next turn then comes without
+ * waiting.
+ */
+void	loop_add_hook(struct loop *, void (*fn)(void *), void *arg);
+
+/*
+ * Call fn for each arrival of the signal, from the loop. Several signals of a
+ * kind may be one call.
+ */
+int	loop_add_signal(struct loop *, int signo, void (*fn)(void *, int),
+	    void *arg, struct why *) MUSTUSE;
+
+/* Run turns until loop_quit(); the turn it is called in is finished. */
+int	loop_run(struct loop *, struct why *) MUSTUSE;
+void	loop_quit(struct loop *);
+
+#endif

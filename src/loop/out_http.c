@@ -1,0 +1,248 @@
+/*
+ * out_http: requests to the upstream: from the engine's order to its answer. A
+ * reload makes a new wire (http_wire.h); the old one goes when its last request
+ * has ended.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "core/engine.h"
+#include "loop/http_error.h"
+#include "loop/http_key.h"
+#include "loop/http_wire.h"
+#include "loop/loop.h"
+#include "loop/out_http.h"
+
+struct out_http {
+	struct transport	 transport;	/* first: we are one */
+	struct loop		*loop;
+	const struct conf	*conf;
+	struct http_key		*key;
+	struct http_wire	*wire;		/* in force */
+	struct http_wire	*retired;
+	struct http_request	*local;		/* end at the turn's end */
+};
+
+/* --- the end of a request ------------------------------------------------- */
+
+static void
+http_request_finish(struct http_request *rq)
+{
+	struct out_http *out = rq->wire->arg;
+	struct now now = clock_now();
+
+	rq->busy = false;
+	rq->wire->busy--;
+	http_request_trim(rq);
+	rq->answer.body = rq->answer_body;
+	rq->answer.elapsed_ms = mono_sub_ms(now.mono, rq->begin);
+	loop_wake(out->loop);
+	engine_answer(loop_engine(out->loop), rq->tag, &rq->answer, now);
+}
+
+/* Of http_multi: the transfer has ended. */
+static void
+on_done(void *arg, CURL *easy, CURLcode code)
+{
+	struct http_request *rq = NULL;
+	struct transport_answer *a;
+	long status = 0;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &rq);
+	(void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+	a = &rq->answer;
+	/*
+	 * A refusal may come before the whole body is sent, and the connection
+	 * may then break: the status counts. A success must be whole.
+	 */
+	if (status >= 200 && (code == CURLE_OK || status >= 300 ||
+	    rq->answer_seen > HTTP_WIRE_ANSWER_LIMIT)) {
+		a->result = TRANSPORT_ANSWERED;
+		a->status = (int)status;
+	} else if (code == CURLE_OK) {
+		a->result = TRANSPORT_NO_ANSWER;
+		(void)snprintf(a->detail, sizeof a->detail,
+		    "the answer has no status");
+	} else {
+		a->result = http_error_classify(easy, code, rq->error,
+		    a->detail, sizeof a->detail);
+	}
+	http_request_stop(rq);
+	http_request_finish(rq);
+}
+
+/* End a request that libcurl does not know, at the end of this turn. */
+static void
+http_request_end_local(struct http_request *rq, enum transport_result result)
+{
+	struct out_http *out = rq->wire->arg;
+
+	rq->answer.result = result;
+	rq->next_local = out->local;
+	out->local = rq;
+	loop_wake(out->loop);
+}
+
+static int
+out_http_send(struct transport *tp, const struct transport_request *tr,
+    struct why *why)
+{
+	struct out_http *out = (struct out_http *)tp;
+	struct http_request *rq = http_wire_request(out->wire, out->conf,
+	    why);
+	struct why key_why;
+	char *key_line;
+	int r;
+
+	if (rq == NULL)
+		return -EBUSY;
+	rq->tag = tr->tag;
+	rq->begin = clock_now().mono;
+	rq->answer = (struct transport_answer){ .status = 0 };
+	rq->answer_seen = 0;
+	rq->error[0] = '\0';
+	r = http_key_line(out->key, out->conf, rq->begin, &key_line, &key_why);
+	if (r < 0) {
+		(void)snprintf(rq->answer.detail, sizeof rq->answer.detail,
+		    "%.250s", key_why.text);
+		http_request_end_local(rq, TRANSPORT_NO_KEY);
+	} else if ((r = http_request_start(rq, tr, key_line, why)) < 0) {
+		return r;
+	}
+	rq->busy = true;
+	rq->wire->busy++;
+	return 0;
+}
+
+static void
+out_http_cancel(struct transport *tp, uint64_t tag)
+{
+	struct out_http *out = (struct out_http *)tp;
+	struct http_request *rq = http_wire_find(out->wire, tag);
+
+	for (struct http_wire *w = out->retired; rq == NULL && w != NULL;
+	    w = w->next)
+		rq = http_wire_find(w, tag);
+	if (rq == NULL || !rq->running)
+		return;
+	http_request_stop(rq);
+	http_request_end_local(rq, TRANSPORT_CANCELLED);
+}
+
+/* --- turns, reload, life -------------------------------------------------- */
+
+/* Free the retired wires whose last request has ended. */
+static void
+out_http_reap(struct out_http *out)
+{
+	struct http_wire **p = &out->retired, *wire;
+
+	while ((wire = *p) != NULL) {
+		if (wire->busy != 0) {
+			p = &wire->next;
+			continue;
+		}
+		*p = wire->next;
+		http_wire_free(wire);
+	}
+}
+
+/* The end of a turn: what was asked for in it begins. */
+static void
+out_http_turn(void *arg)
+{
+	struct out_http *out = arg;
+	struct http_request *rq, *next = out->local;
+
+	out->local = NULL;
+	while ((rq = next) != NULL) {
+		next = rq->next_local;
+		http_request_finish(rq);
+	}
+	/* An answer may lead to a reload: that only adds at the front. */
+	for (struct http_wire *w = out->retired; w != NULL; w = w->next)
+		http_multi_turn(w->hm);
+	http_multi_turn(out->wire->hm);
+	out_http_reap(out);
+}
+
+int
+out_http_set_conf(struct out_http *out, const struct conf *conf,
+    struct why *why)
+{
+	struct http_wire *wire = http_wire_new(out->loop, conf, on_done,
+	    out);
+
+	if (wire == NULL)
+		return why_set(why, -ENOMEM, "libcurl: no memory");
+	if (out->wire != NULL) {
+		out->wire->next = out->retired;
+		out->retired = out->wire;
+	}
+	out->wire = wire;
+	out->conf = conf;
+	http_key_reset(out->key);
+	loop_wake(out->loop);
+	return 0;
+}
+
+static int
+out_http_reload(struct transport *tp, struct why *why)
+{
+	struct out_http *out = (struct out_http *)tp;
+
+	return out_http_set_conf(out, out->conf, why);
+}
+
+int
+out_http_new(struct loop *loop, const struct conf *conf,
+    struct out_http **ret, struct why *why)
+{
+	struct out_http *out;
+	int r;
+
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return why_set(why, -ENOMEM, "libcurl cannot be initialised");
+	out = mem_zalloc(sizeof *out);
+	out->transport = (struct transport){
+		.send = out_http_send,
+		.cancel = out_http_cancel,
+		.reload = out_http_reload,
+	};
+	out->loop = loop;
+	out->key = http_key_new();
+	if ((r = out_http_set_conf(out, conf, why)) < 0) {
+		out_http_free(out);
+		return r;
+	}
+	loop_add_hook(loop, out_http_turn, out);
+	*ret = out;
+	return 0;
+}
+
+void
+out_http_free(struct out_http *out)
+{
+	struct http_wire *wire;
+
+	if (out == NULL)
+		return;
+	http_wire_free(out->wire);
+	while ((wire = out->retired) != NULL) {
+		out->retired = wire->next;
+		http_wire_free(wire);
+	}
+	http_key_free(out->key);
+	curl_global_cleanup();
+	free(out);
+}
+
+struct transport *
+out_http_transport(struct out_http *out)
+{
+	return &out->transport;
+}
