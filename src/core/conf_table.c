@@ -303,6 +303,10 @@ conf_unlikeness(const char *name, const char *known)
 	size_t dist = conf_distance(leaf, known_leaf);
 	size_t len = strlen(leaf);
 
+	/* "api_key" for "api_key_file". */
+	if (len >= 4 && strncmp(leaf, known_leaf, len) == 0 && dist > 1)
+		dist = 1;
+
 	/* A third of the letters may be wrong; beyond, it is another word. */
 	if (dist > 1 && dist > (len + 2) / 3)
 		return NEAR_MAX;

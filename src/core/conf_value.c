@@ -328,6 +328,9 @@ check_text(const struct conf_key *key, const char *text, struct why *why)
 	case CONF_ADDRESS:
 		return blame(text, conf_addr_parse(text, &ss, &len, why), why);
 	case CONF_URL:
+		/* What stands before an @ may be a password. */
+		if (strchr(text, '@') != NULL)
+			return conf_addr_check_url(text, why);
 		return blame(text, conf_addr_check_url(text, why), why);
 	case CONF_PROXY:
 		return conf_addr_check_proxy(text, why);
