@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "core/conf.h"
 #include "core/conf_table.h"
 #include "core/conf_value.h"
@@ -207,22 +208,34 @@ put_roff(FILE *f, const char *s)
 	}
 }
 
-/* A sentence a line, as mdoc(7) wants it. */
+/* A sentence begins a line, as mdoc(7) wants it; long ones are broken. */
 static void
 put_roff_sentences(FILE *f, const char *s)
 {
-	for (;;) {
-		const char *end = strstr(s, ". ");
-		size_t len = end != NULL ? (size_t)(end - s) + 1 : strlen(s);
-		char *part = strndup(s, len);
-		if (part != NULL)
-			put_roff(f, part);
-		free(part);
-		fputc('\n', f);
-		if (end == NULL)
-			return;
-		s = end + 2;
+	size_t column = 0;
+
+	while (*s != '\0') {
+		size_t len = strcspn(s, " ");
+		char *word = strndup(s, len);
+		if (word == NULL)
+			fatal("out of memory");
+		if (column != 0 && column + 1 + len > WRAP_COLUMN) {
+			fputc('\n', f);
+			column = 0;
+		}
+		if (column != 0)
+			fputc(' ', f);
+		put_roff(f, word);
+		free(word);
+		column += len + (column != 0);
+		if (s[len - 1] == '.' && s[len] == ' ') {
+			fputc('\n', f);
+			column = 0;
+		}
+		s += len;
+		s += strspn(s, " ");
 	}
+	fputc('\n', f);
 }
 
 static void
@@ -243,9 +256,9 @@ mdoc_key(FILE *f, const struct conf *cf, const struct conf_key *key)
 	buf_init(&b, 0);
 	conf_value_put_range(&b, key);
 	fputs("Takes ", f);
-	put_roff(f, conf_type_text(key));
+	put_roff(f, key->type == CONF_WORD ? "one of" : conf_type_text(key));
 	if (b.len != 0 && key->type != CONF_MODE) {
-		fputs(": ", f);
+		fputs(key->type == CONF_WORD ? " " : ": ", f);
 		put_roff(f, buf_cstr(&b));
 	}
 	fputs(".\n", f);
