@@ -91,17 +91,6 @@ buf_put(struct buf *b, const void *src, size_t n)
 }
 
 void
-buf_putc(struct buf *b, char c)
-{
-	uint8_t *p = buf_room(b, 1);
-
-	if (p == NULL)
-		return;
-	*p = (uint8_t)c;
-	b->len++;
-}
-
-void
 buf_puts(struct buf *b, const char *s)
 {
 	buf_put(b, s, strlen(s));

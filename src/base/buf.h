@@ -34,7 +34,7 @@ void	buf_reset(struct buf *, size_t keep);
  */
 static inline uint8_t *buf_room(struct buf *, size_t n) MUSTUSE;
 void	buf_put(struct buf *, const void *, size_t);
-void	buf_putc(struct buf *, char);
+static inline void buf_putc(struct buf *, char);
 void	buf_puts(struct buf *, const char *);
 void	buf_printf(struct buf *, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Remove the first n bytes; the rest moves to the front. */
@@ -54,6 +54,17 @@ buf_room(struct buf *b, size_t n)
 	    (b->max == 0 || n <= b->max - b->len)))
 		return b->data + b->len;
 	return buf_room_slow(b, n);
+}
+
+static inline void
+buf_putc(struct buf *b, char c)
+{
+	uint8_t *p = buf_room(b, 1);
+
+	if (p == NULL)
+		return;
+	*p = (uint8_t)c;
+	b->len++;
 }
 
 static inline int

@@ -51,7 +51,8 @@ int	batch_unpack(const void *, size_t, struct buf *dst, struct why *)
 /*
  * Find the events in an unpacked body of ours: calls fn for each with its
  * place. Knows the exact form batch_end() writes; returns the number of
- * events or -EBADMSG.
+ * events or -EBADMSG. fn returns 0 to go on; anything else ends the walk and
+ * is returned.
  */
 int	batch_walk(const char *body, size_t len,
 	    int (*fn)(void *, size_t i, const char *json, size_t len), void *)

@@ -6,7 +6,8 @@
  * of 8 bytes (Fluent EventTime) -> RFC 3339 with nanoseconds; other ext ->
  * {"ext":n,"data":"<base64>"}; NaN and infinities -> null; invalid UTF-8 ->
  * U+FFFD; non-string keys -> their JSON text as a string; integers exact to
- * 64 bits. Containers nest at most 32 deep within an event.
+ * 64 bits. Containers nest at most 32 deep within an event, which is the
+ * first of them.
  */
 #ifndef LUMNID_CODEC_EVENT_H
 #define LUMNID_CODEC_EVENT_H
@@ -19,10 +20,20 @@
 #include "base/cdefs.h"
 #include "base/clock.h"
 #include "base/why.h"
+#include "codec/timefmt.h"
 
 #define EVENT_RUNID_MAX		256	/* bytes */
 #define EVENT_ACK_MAX		64	/* bytes of a str or bin ack id */
 #define EVENT_DEPTH_MAX		32
+#define EVENT_EVENTS_MAX	100000	/* in one message */
+/*
+ * What a message may come to as JSON: 16 MiB, or 4 times its length where
+ * that is more, and never more than a log's record can hold. Texts and
+ * numbers stay far below; arrays of nil and the like could reach 10 times.
+ */
+#define EVENT_JSON_ALWAYS	(16u << 20)
+#define EVENT_JSON_FACTOR	4
+#define EVENT_JSON_MAX		(63u << 20)
 
 /* Why a message is refused; event_code_name() is the `code` on the wire. */
 enum event_code {
@@ -59,7 +70,7 @@ enum event_kind {
 /* The client's id of a message, kept as the msgpack it came as. */
 struct event_ack {
 	uint8_t	len;		/* 0: no ack was asked for */
-	uint8_t	raw[EVENT_ACK_MAX + 2];
+	uint8_t	raw[EVENT_ACK_MAX + 2];	/* its head in the shortest form */
 };
 
 struct event_span {
@@ -89,6 +100,9 @@ struct event_message {
 	size_t		  events_n;
 	size_t		  events_cap;
 	struct buf	  json;
+	struct wall	  at;		/* the receipt time that at_text is */
+	size_t		  at_len;
+	char		  at_text[TIMEFMT_MAX];
 };
 
 void	event_message_init(struct event_message *);

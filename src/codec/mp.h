@@ -41,6 +41,39 @@ struct mp_head {
  * value), 0 if len bytes are too few, -EBADMSG for the byte 0xc1, which is no
  * msgpack. For str, bin and ext the payload is not looked at.
  */
-int	mp_head(const uint8_t *p, size_t len, struct mp_head *ret) MUSTUSE;
+static inline int mp_head(const uint8_t *p, size_t len, struct mp_head *ret)
+	    MUSTUSE;
+/* How long a head is that begins with this byte: 1..9. */
+int	mp_head_len(uint8_t first);
+
+/* The types whose first byte is not all they are; of mp_head(). */
+int	mp_head_long(const uint8_t *p, size_t len, struct mp_head *ret) MUSTUSE;
+
+static inline int
+mp_head(const uint8_t *p, size_t len, struct mp_head *ret)
+{
+	if (len == 0)
+		return 0;
+	uint8_t c = *p;
+	if (c < 0x80) {
+		ret->type = MP_UINT;
+		ret->u = c;
+	} else if (c < 0x90) {
+		ret->type = MP_MAP;
+		ret->size = c & 0x0f;
+	} else if (c < 0xa0) {
+		ret->type = MP_ARRAY;
+		ret->size = c & 0x0f;
+	} else if (c < 0xc0) {
+		ret->type = MP_STR;
+		ret->size = c & 0x1f;
+	} else if (c >= 0xe0) {
+		ret->type = MP_INT;
+		ret->i = (int8_t)c;
+	} else {
+		return mp_head_long(p, len, ret);
+	}
+	return 1;
+}
 
 #endif

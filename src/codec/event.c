@@ -1,0 +1,737 @@
+/*
+ * event: one client message in msgpack becomes upstream-ready JSON events.
+ *
+ * A message is a map, and its keys tell which kind it is:
+ *
+ *   `events` is there        an envelope. Its keys are runId, traceId, events,
+ *                            end and ack; any other is refused, for it is a
+ *                            flat event gone wrong, or a field we would drop.
+ *   else runId or traceId    one flat event. All other keys are the event's
+ *                            own, also `ack`, `end`, `change` and `policy`: a
+ *                            change that names a run is a step of that run.
+ *   else change or policy    a record. Beside it only `ack` may stand.
+ *   else                     refused: no_run_id.
+ *
+ * The run id. runId goes into the batch's envelope and not into the event.
+ * Where it is absent traceId serves, and stays in a flat event. A runId that
+ * is there but bad is refused, also beside a good traceId: to fall back would
+ * tear a run apart. traceId beside runId is never looked at.
+ *
+ * Twice the same key. In an envelope or record it is refused, and so is a
+ * run id that is there twice, since readers differ on which one counts. Within
+ * an event duplicates pass as they are.
+ *
+ * An array is the Fluentd forward protocol, which is not taken yet.
+ *
+ * The keys come in any order, so a message is read as a flat event, writing
+ * its JSON, until `events` shows that it is none; then it is read again from
+ * the start as the envelope. Clients send `events` early. On refusal the
+ * message is walked once more for the ack id, unless it is a flat event, where
+ * `ack` is data.
+ */
+#include "codec/event.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "codec/json.h"
+#include "codec/mpjson.h"
+
+_Static_assert(EVENT_DEPTH_MAX == MPJSON_DEPTH_MAX, "one depth");
+
+#define EVENT_TRIM_JSON		(256 * 1024)	/* bytes */
+#define EVENT_TRIM_EVENTS	4096
+
+/* The keys that mean something at the top of a message or event. */
+enum event_key {
+	EVENT_KEY_OTHER,
+	EVENT_KEY_ACK,
+	EVENT_KEY_AT,
+	EVENT_KEY_CHANGE,
+	EVENT_KEY_END,
+	EVENT_KEY_EVENTS,
+	EVENT_KEY_POLICY,
+	EVENT_KEY_RUN_ID,
+	EVENT_KEY_TRACE_ID,
+	EVENT_KEY_TYPE,
+};
+
+enum event_form {
+	EVENT_FORM_FLAT,
+	EVENT_FORM_ENVELOPE,
+	EVENT_FORM_RECORD,
+};
+
+/* One decode under way. */
+struct event_dec {
+	struct mpjson			 m;
+	struct event_message		*msg;
+	const struct event_options	*opt;
+	struct why			*why;
+	bool				 has_at;	/* of this event */
+	bool				 is_end;
+};
+
+void
+event_message_init(struct event_message *msg)
+{
+	*msg = (struct event_message){ .at = { INT64_MIN } };
+	buf_init(&msg->json, EVENT_JSON_ALWAYS);
+}
+
+void
+event_message_free(struct event_message *msg)
+{
+	buf_free(&msg->json);
+	free(msg->events);
+	event_message_init(msg);
+}
+
+void
+event_message_trim(struct event_message *msg)
+{
+	if (msg->json.cap > EVENT_TRIM_JSON)
+		buf_free(&msg->json);
+	if (msg->events_cap > EVENT_TRIM_EVENTS) {
+		free(msg->events);
+		msg->events = NULL;
+		msg->events_cap = 0;
+		msg->events_n = 0;
+	}
+}
+
+static inline bool
+event_key_is(const uint8_t *p, const char *name, size_t n)
+{
+	return memcmp(p, name, n) == 0;
+}
+
+static inline enum event_key
+event_key_of(const uint8_t *p, uint32_t n)
+{
+	switch (n) {
+	case 2:
+		return event_key_is(p, "at", 2) ? EVENT_KEY_AT :
+		    EVENT_KEY_OTHER;
+	case 3:
+		return event_key_is(p, "ack", 3) ? EVENT_KEY_ACK :
+		    event_key_is(p, "end", 3) ? EVENT_KEY_END : EVENT_KEY_OTHER;
+	case 4:
+		return event_key_is(p, "type", 4) ? EVENT_KEY_TYPE :
+		    EVENT_KEY_OTHER;
+	case 5:
+		return event_key_is(p, "runId", 5) ? EVENT_KEY_RUN_ID :
+		    EVENT_KEY_OTHER;
+	case 6:
+		return event_key_is(p, "events", 6) ? EVENT_KEY_EVENTS :
+		    event_key_is(p, "change", 6) ? EVENT_KEY_CHANGE :
+		    event_key_is(p, "policy", 6) ? EVENT_KEY_POLICY :
+		    EVENT_KEY_OTHER;
+	case 7:
+		return event_key_is(p, "traceId", 7) ? EVENT_KEY_TRACE_ID :
+		    EVENT_KEY_OTHER;
+	default:
+		return EVENT_KEY_OTHER;
+	}
+}
+
+static enum event_code
+event_refuse(struct event_dec *d, enum event_code code, const char *text)
+{
+	(void)why_set(d->why, 0, "%s", text); /* returns what we pass */
+	return code;
+}
+
+/* The code for what mpjson met. */
+static enum event_code
+event_broken(struct event_dec *d)
+{
+	if (d->m.error == MPJSON_TOO_DEEP) {
+		(void)why_set(d->why, 0,
+		    "containers are nested more than %d deep, or keys in keys",
+		    EVENT_DEPTH_MAX);
+		return EVENT_TOO_DEEP;
+	}
+	return event_refuse(d, EVENT_NOT_MSGPACK,
+	    "the message is not whole msgpack");
+}
+
+/* Has the JSON outgrown its limit or the memory? */
+static enum event_code
+event_check_json(struct event_dec *d)
+{
+	int e = buf_error(&d->msg->json);
+
+	if (LIKELY(e == 0))
+		return EVENT_OK;
+	if (e == -ENOBUFS) {
+		(void)why_set(d->why, 0, "the message is over %zu bytes as "
+		    "JSON", d->msg->json.max);
+		return EVENT_TOO_LARGE;
+	}
+	return event_refuse(d, EVENT_NO_MEMORY, "out of memory");
+}
+
+/* Take the next value as the run id. */
+static enum event_code
+event_take_runid(struct event_dec *d)
+{
+	struct event_message *msg = d->msg;
+	struct mp_head h;
+	struct buf text;
+
+	if (!mpjson_head(&d->m, &h))
+		return event_broken(d);
+	if (h.type == MP_UINT || h.type == MP_INT) {
+		buf_init(&text, EVENT_RUNID_MAX);
+		if (h.type == MP_UINT)
+			json_put_uint(&text, h.u);
+		else
+			json_put_int(&text, h.i);
+		int e = buf_error(&text);
+		if (e == 0) {
+			memcpy(msg->runid, text.data, text.len);
+			msg->runid_len = text.len;
+			msg->runid[text.len] = '\0';
+		}
+		buf_free(&text);
+		return e == 0 ? EVENT_OK :
+		    event_refuse(d, EVENT_NO_MEMORY, "out of memory");
+	}
+	if (h.type != MP_STR)
+		return event_refuse(d, EVENT_BAD_RUN_ID,
+		    "the run id is neither a string nor an integer");
+	if (h.size == 0 || h.size > EVENT_RUNID_MAX)
+		return event_refuse(d, EVENT_BAD_RUN_ID,
+		    "the run id must have 1 to 256 bytes");
+	if (!json_is_clean((const char *)d->m.p, h.size))
+		return event_refuse(d, EVENT_BAD_RUN_ID,
+		    "the run id is not UTF-8, or has control characters");
+	memcpy(msg->runid, d->m.p, h.size);
+	msg->runid[h.size] = '\0';
+	msg->runid_len = h.size;
+	d->m.p += h.size;
+	return EVENT_OK;
+}
+
+/*
+ * Take the next value as the ack id. The long heads of a short string become
+ * short ones, so that the id fits where it is kept; all else is echoed as is.
+ */
+static enum event_code
+event_take_ack(struct event_dec *d)
+{
+	struct event_ack *ack = &d->msg->ack;
+	const uint8_t *start = d->m.p;
+	struct mp_head h;
+
+	if (!mpjson_head(&d->m, &h))
+		return event_broken(d);
+	size_t head = (size_t)(d->m.p - start);
+	if (h.type == MP_UINT || h.type == MP_INT) {
+		memcpy(ack->raw, start, head);
+		ack->len = (uint8_t)head;
+		return EVENT_OK;
+	}
+	if (h.type != MP_STR && h.type != MP_BIN)
+		return event_refuse(d, EVENT_BAD_ACK,
+		    "ack is neither a string, nor bytes, nor an integer");
+	if (h.size > EVENT_ACK_MAX)
+		return event_refuse(d, EVENT_BAD_ACK,
+		    "ack has more than 64 bytes");
+	if (head > 2) {
+		ack->raw[0] = h.type == MP_STR ? 0xd9 : 0xc4;
+		ack->raw[1] = (uint8_t)h.size;
+		head = 2;
+	} else {
+		memcpy(ack->raw, start, head);
+	}
+	memcpy(ack->raw + head, d->m.p, h.size);
+	ack->len = (uint8_t)(head + h.size);
+	d->m.p += h.size;
+	return EVENT_OK;
+}
+
+/* Is the value that comes next a type that ends a run? */
+static bool
+event_type_ends(const struct event_dec *d)
+{
+	struct mp_head h;
+
+	size_t left = (size_t)(d->m.end - d->m.p);
+	int n = mp_head(d->m.p, left, &h);
+	if (n <= 0 || h.type != MP_STR || h.size > left - (size_t)n)
+		return false;
+	for (size_t i = 0; i < d->opt->end_types_n; i++) {
+		const char *type = d->opt->end_types[i];
+		if (strlen(type) == h.size &&
+		    memcmp(type, d->m.p + n, h.size) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Begin an event: a place in the table, and the brace. */
+static enum event_code
+event_open(struct event_dec *d)
+{
+	struct event_message *msg = d->msg;
+
+	if (msg->events_n == msg->events_cap) {
+		if (msg->events_n >= EVENT_EVENTS_MAX)
+			return event_refuse(d, EVENT_TOO_LARGE,
+			    "more than 100000 events in one message");
+		size_t cap = msg->events_cap == 0 ? 16 : msg->events_cap * 2;
+		if (cap > EVENT_EVENTS_MAX)
+			cap = EVENT_EVENTS_MAX;
+		void *p = realloc(msg->events, cap * sizeof *msg->events);
+		if (p == NULL)
+			return event_refuse(d, EVENT_NO_MEMORY,
+			    "out of memory");
+		msg->events = p;
+		msg->events_cap = cap;
+	}
+	d->has_at = false;
+	d->is_end = false;
+	msg->events[msg->events_n].off = (uint32_t)msg->json.len;
+	buf_putc(&msg->json, '{');
+	return EVENT_OK;
+}
+
+/* End the event: `at`, the brace, its place. */
+static enum event_code
+event_close(struct event_dec *d)
+{
+	struct event_message *msg = d->msg;
+	struct event_span *ev = &msg->events[msg->events_n];
+
+	if (d->opt->stamp_at && !d->has_at) {
+		buf_puts(&msg->json, msg->json.len == ev->off + 1 ?
+		    "\"at\":\"" : ",\"at\":\"");
+		buf_put(&msg->json, msg->at_text, msg->at_len);
+		buf_putc(&msg->json, '"');
+	}
+	buf_putc(&msg->json, '}');
+	enum event_code code = event_check_json(d);
+	if (code != EVENT_OK)
+		return code;
+	ev->len = (uint32_t)msg->json.len - ev->off;
+	ev->is_end = d->is_end;
+	msg->events_n++;
+	return EVENT_OK;
+}
+
+/*
+ * Write one pair of an event, the head of whose key has been read. A pair that
+ * is not the first is told by what was written before it.
+ */
+static inline bool
+event_put_pair(struct event_dec *d, const struct mp_head *key,
+    const uint8_t *start, enum event_key which)
+{
+	struct buf *json = &d->msg->json;
+
+	if (json->len > d->msg->events[d->msg->events_n].off + 1)
+		buf_putc(json, ',');
+	if (LIKELY(key->type == MP_STR)) {
+		mpjson_put_key(&d->m, d->m.p, key->size);
+		d->m.p += key->size;
+	} else {
+		d->m.p = start;
+		if (!mpjson_key(&d->m, 2))
+			return false;
+	}
+	if (which == EVENT_KEY_TYPE)
+		d->is_end = event_type_ends(d);
+	else if (which == EVENT_KEY_AT)
+		d->has_at = true;
+	return mpjson_value(&d->m, 2);
+}
+
+/* Read a key's head, and which key it is. */
+static inline bool
+event_read_key(struct event_dec *d, struct mp_head *h, enum event_key *ret)
+{
+	if (!mpjson_head(&d->m, h))
+		return false;
+	*ret = h->type == MP_STR ? event_key_of(d->m.p, h->size) :
+	    EVENT_KEY_OTHER;
+	return true;
+}
+
+/* The next value, which must be a map, as one event. */
+static enum event_code
+event_put_map(struct event_dec *d, enum event_code not_a_map)
+{
+	enum event_key which;
+	struct mp_head h;
+
+	if (!mpjson_head(&d->m, &h))
+		return event_broken(d);
+	if (h.type != MP_MAP)
+		return event_refuse(d, not_a_map, not_a_map == EVENT_BAD_EVENTS ?
+		    "an element of `events` is no map" :
+		    "change and policy must be maps");
+	enum event_code code = event_open(d);
+	if (code != EVENT_OK)
+		return code;
+	for (uint32_t i = 0; i < h.size; i++) {
+		const uint8_t *start = d->m.p;
+		struct mp_head key;
+		if (!event_read_key(d, &key, &which) ||
+		    !event_put_pair(d, &key, start, which))
+			return event_broken(d);
+	}
+	return event_close(d);
+}
+
+static enum event_code
+event_put_array(struct event_dec *d)
+{
+	struct mp_head h;
+
+	if (!mpjson_head(&d->m, &h))
+		return event_broken(d);
+	if (h.type != MP_ARRAY)
+		return event_refuse(d, EVENT_BAD_EVENTS,
+		    "`events` is no array");
+	for (uint32_t i = 0; i < h.size; i++) {
+		enum event_code code = event_put_map(d, EVENT_BAD_EVENTS);
+		if (code != EVENT_OK)
+			return code;
+	}
+	return EVENT_OK;
+}
+
+static enum event_code
+event_refuse_key(struct event_dec *d, enum event_code code,
+    const struct mp_head *key, const char *text)
+{
+	if (key->type != MP_STR)
+		return event_refuse(d, code, "a key that is no string beside "
+		    "`events`, `change` or `policy`");
+	int n = key->size > 64 ? 64 : (int)key->size;
+	(void)why_set(d->why, 0, "%s: \"%.*s\"", text, n,
+	    (const char *)d->m.p);
+	return code;
+}
+
+/* n pairs of a message that has `events`. */
+static enum event_code
+event_read_envelope(struct event_dec *d, uint32_t n)
+{
+	const uint8_t *trace = NULL;
+	enum event_code code = EVENT_OK;
+	enum event_key which;
+	struct mp_head h;
+	unsigned seen = 0;
+
+	for (uint32_t i = 0; i < n && code == EVENT_OK; i++) {
+		if (!event_read_key(d, &h, &which))
+			return event_broken(d);
+		if ((seen & 1u << which) != 0 && which != EVENT_KEY_OTHER)
+			return event_refuse_key(d, EVENT_DUPLICATE_KEY, &h,
+			    "a key is there twice");
+		seen |= 1u << which;
+		const uint8_t *key = d->m.p;
+		if (h.type == MP_STR)
+			d->m.p += h.size;
+		switch (which) {
+		case EVENT_KEY_RUN_ID:
+			code = event_take_runid(d);
+			break;
+		case EVENT_KEY_TRACE_ID:
+			trace = d->m.p;
+			if (!mpjson_skip(&d->m))
+				return event_broken(d);
+			break;
+		case EVENT_KEY_EVENTS:
+			code = event_put_array(d);
+			break;
+		case EVENT_KEY_END:
+			if (!mpjson_head(&d->m, &h))
+				return event_broken(d);
+			if (h.type != MP_BOOL)
+				return event_refuse(d, EVENT_BAD_END,
+				    "`end` is no boolean");
+			d->msg->end = h.u != 0;
+			break;
+		case EVENT_KEY_ACK:
+			code = event_take_ack(d);
+			break;
+		default:
+			d->m.p = key;
+			return event_refuse_key(d, EVENT_UNKNOWN_KEY, &h,
+			    "this key cannot stand beside `events`");
+		}
+	}
+	if (code != EVENT_OK || (seen & 1u << EVENT_KEY_RUN_ID) != 0)
+		return code;
+	if (trace == NULL)
+		return event_refuse(d, EVENT_NO_RUN_ID,
+		    "`events` without runId or traceId");
+	const uint8_t *end = d->m.p;
+	d->m.p = trace;
+	code = event_take_runid(d);
+	d->m.p = end;
+	return code;
+}
+
+/* n pairs of a message that has `change` or `policy`, and no run id. */
+static enum event_code
+event_read_record(struct event_dec *d, uint32_t n)
+{
+	enum event_code code = EVENT_OK;
+	enum event_key which;
+	struct mp_head h;
+	unsigned seen = 0;
+
+	for (uint32_t i = 0; i < n && code == EVENT_OK; i++) {
+		if (!event_read_key(d, &h, &which))
+			return event_broken(d);
+		if ((seen & 1u << which) != 0 && which != EVENT_KEY_OTHER)
+			return event_refuse_key(d, EVENT_DUPLICATE_KEY, &h,
+			    "a key is there twice");
+		seen |= 1u << which;
+		switch (which) {
+		case EVENT_KEY_CHANGE:
+		case EVENT_KEY_POLICY:
+			if (d->msg->events_n > 0)
+				return event_refuse(d, EVENT_BAD_RECORD,
+				    "both change and policy in one message");
+			d->m.p += h.size;
+			d->msg->kind = which == EVENT_KEY_CHANGE ?
+			    EVENT_KIND_CHANGE : EVENT_KIND_POLICY;
+			code = event_put_map(d, EVENT_BAD_RECORD);
+			break;
+		case EVENT_KEY_ACK:
+			d->m.p += h.size;
+			code = event_take_ack(d);
+			break;
+		default:
+			return event_refuse_key(d, EVENT_UNKNOWN_KEY, &h,
+			    "this key cannot stand beside change or policy");
+		}
+	}
+	if (code == EVENT_OK)
+		d->msg->events[0].is_end = false; /* it is in no run */
+	return code;
+}
+
+/* What a flat event's pairs have shown so far. */
+struct event_flat {
+	bool		 has_runid;
+	bool		 has_record;	/* change or policy */
+	unsigned	 traces;
+	const uint8_t	*trace;		/* traceId's value */
+};
+
+/* All pairs are read: whose are they? */
+static enum event_code
+event_end_flat(struct event_dec *d, const struct event_flat *fl,
+    enum event_form *ret_form)
+{
+	if (!fl->has_runid && fl->traces == 0) {
+		if (fl->has_record) {
+			*ret_form = EVENT_FORM_RECORD;
+			return EVENT_OK;
+		}
+		return event_refuse(d, EVENT_NO_RUN_ID,
+		    "neither runId nor traceId, change or policy");
+	}
+	if (!fl->has_runid) {
+		if (fl->traces > 1)
+			return event_refuse(d, EVENT_DUPLICATE_KEY,
+			    "traceId is there twice");
+		const uint8_t *end = d->m.p;
+		d->m.p = fl->trace;
+		enum event_code code = event_take_runid(d);
+		if (code != EVENT_OK)
+			return code;
+		d->m.p = end;
+	}
+	return event_close(d);
+}
+
+/*
+ * n pairs as a flat event. *ret_form says what they turned out to be: if no
+ * flat event, nothing of what was written counts.
+ */
+static enum event_code
+event_read_flat(struct event_dec *d, uint32_t n, enum event_form *ret_form)
+{
+	struct event_flat fl = { 0 };
+	enum event_key which;
+	struct mp_head h;
+
+	enum event_code code = event_open(d);
+	for (uint32_t i = 0; i < n && code == EVENT_OK; i++) {
+		const uint8_t *start = d->m.p;
+		if (!event_read_key(d, &h, &which))
+			return event_broken(d);
+		switch (which) {
+		case EVENT_KEY_EVENTS:
+			*ret_form = EVENT_FORM_ENVELOPE;
+			return EVENT_OK;
+		case EVENT_KEY_RUN_ID:
+			if (fl.has_runid)
+				return event_refuse(d, EVENT_DUPLICATE_KEY,
+				    "runId is there twice");
+			fl.has_runid = true;
+			d->m.p += h.size;
+			code = event_take_runid(d);
+			continue;
+		case EVENT_KEY_TRACE_ID:
+			fl.traces++;
+			fl.trace = d->m.p + h.size;
+			break;
+		case EVENT_KEY_CHANGE:
+		case EVENT_KEY_POLICY:
+			fl.has_record = true;
+			break;
+		default:
+			break;
+		}
+		if (!event_put_pair(d, &h, start, which))
+			return event_broken(d);
+	}
+	if (code != EVENT_OK)
+		return code;
+	return event_end_flat(d, &fl, ret_form);
+}
+
+/* Forget what was decoded, but not the ack. */
+static void
+event_message_clear(struct event_message *msg)
+{
+	msg->kind = EVENT_KIND_EVENTS;
+	msg->runid[0] = '\0';
+	msg->runid_len = 0;
+	msg->end = false;
+	msg->events_n = 0;
+	msg->json.len = 0;
+	msg->json.error = 0;
+}
+
+/*
+ * The ack id of a message that is refused, wherever it stands and whatever is
+ * wrong beside it; none where `ack` is a key of a flat event.
+ */
+static void
+event_find_ack(struct event_dec *d, const uint8_t *p, size_t len)
+{
+	const uint8_t *ack = NULL;
+	bool is_run = false, is_envelope = false;
+	enum event_key which;
+	struct mp_head h, key;
+
+	d->why = NULL;
+	mpjson_init(&d->m, p, len, &d->msg->json);
+	if (!mpjson_head(&d->m, &h) || h.type != MP_MAP)
+		return;
+	for (uint32_t i = 0; i < h.size; i++) {
+		const uint8_t *start = d->m.p;
+		if (!event_read_key(d, &key, &which))
+			break;
+		if (which == EVENT_KEY_ACK && ack == NULL)
+			ack = d->m.p + key.size;
+		is_run |= which == EVENT_KEY_RUN_ID ||
+		    which == EVENT_KEY_TRACE_ID;
+		is_envelope |= which == EVENT_KEY_EVENTS;
+		d->m.p = start;
+		if (!mpjson_skip(&d->m) || !mpjson_skip(&d->m))
+			break;
+	}
+	if (ack == NULL || (is_run && !is_envelope))
+		return;
+	d->m.p = ack;
+	(void)event_take_ack(d); /* a bad one is none */
+}
+
+/* Decode; on failure the caller looks for the ack. */
+static enum event_code
+event_read(struct event_dec *d, const uint8_t *p, size_t len)
+{
+	enum event_form form = EVENT_FORM_FLAT;
+	struct mp_head h;
+
+	if (!mpjson_head(&d->m, &h))
+		return event_broken(d);
+	if (h.type == MP_ARRAY)
+		return event_refuse(d, EVENT_NOT_SUPPORTED,
+		    "arrays (the forward protocol) are not taken");
+	if (h.type != MP_MAP)
+		return event_refuse(d, EVENT_NOT_A_MESSAGE,
+		    "a message is a map");
+	const uint8_t *body = d->m.p;
+	enum event_code code = event_read_flat(d, h.size, &form);
+	if (code == EVENT_OK && form != EVENT_FORM_FLAT) {
+		event_message_clear(d->msg);
+		d->m.p = body;
+		code = form == EVENT_FORM_RECORD ?
+		    event_read_record(d, h.size) :
+		    event_read_envelope(d, h.size);
+	}
+	if (code == EVENT_OK && d->m.p != p + len)
+		return event_refuse(d, EVENT_NOT_MSGPACK,
+		    "bytes follow the message");
+	return code;
+}
+
+enum event_code
+event_decode(struct event_message *msg, const uint8_t *p, size_t len,
+    const struct event_options *opt, struct wall wall, struct why *why)
+{
+	struct event_dec d = { .msg = msg, .opt = opt, .why = why };
+
+	event_message_clear(msg);
+	msg->ack.len = 0;
+	msg->json.max = EVENT_JSON_ALWAYS;
+	if (len > EVENT_JSON_ALWAYS / EVENT_JSON_FACTOR)
+		msg->json.max = len > EVENT_JSON_MAX / EVENT_JSON_FACTOR ?
+		    EVENT_JSON_MAX : len * EVENT_JSON_FACTOR;
+	if (opt->stamp_at && wall.us / 1000 != msg->at.us / 1000) {
+		msg->at = wall;
+		msg->at_len = timefmt_rfc3339_ms(wall, msg->at_text);
+	}
+	mpjson_init(&d.m, p, len, &msg->json);
+	enum event_code code = event_read(&d, p, len);
+	if (UNLIKELY(code != EVENT_OK)) {
+		msg->events_n = 0;
+		if (msg->ack.len == 0)
+			event_find_ack(&d, p, len);
+	}
+	return code;
+}
+
+const char *
+event_code_name(enum event_code code)
+{
+	static const char *const names[EVENT_CODES] = {
+		[EVENT_OK] = "ok",
+		[EVENT_NOT_MSGPACK] = "not_msgpack",
+		[EVENT_TOO_LARGE] = "too_large",
+		[EVENT_TOO_DEEP] = "too_deep",
+		[EVENT_NOT_A_MESSAGE] = "not_a_message",
+		[EVENT_NO_RUN_ID] = "no_run_id",
+		[EVENT_BAD_RUN_ID] = "bad_run_id",
+		[EVENT_BAD_EVENTS] = "bad_events",
+		[EVENT_BAD_END] = "bad_end",
+		[EVENT_BAD_ACK] = "bad_ack",
+		[EVENT_BAD_RECORD] = "bad_record",
+		[EVENT_DUPLICATE_KEY] = "duplicate_key",
+		[EVENT_UNKNOWN_KEY] = "unknown_key",
+		[EVENT_NO_MEMORY] = "no_memory",
+		[EVENT_FULL] = "full",
+		[EVENT_DEGRADED] = "degraded",
+		[EVENT_TOO_MANY_RUNS] = "too_many_runs",
+		[EVENT_NOT_SUPPORTED] = "not_supported",
+		[EVENT_STOPPING] = "stopping",
+	};
+
+	assert((unsigned)code < EVENT_CODES);
+	return names[code];
+}
