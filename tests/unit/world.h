@@ -1,0 +1,108 @@
+/*
+ * world: an engine in a test, with a fake clock, network and helper thread. It
+ * sends numbered events, plays the upstream (which honours idempotency keys),
+ * and checks at the end that every event that was acknowledged arrived exactly
+ * once, in order, in bodies of the exact form, and that the books balance.
+ */
+#ifndef LUMNID_TESTS_WORLD_H
+#define LUMNID_TESTS_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/rand.h"
+#include "core/engine.h"
+
+#define WORLD_RUNS	64
+#define WORLD_REQUESTS	64
+
+enum world_event {		/* what has become of a sent event */
+	WORLD_SENT = 1,		/* engine_take() said OK */
+	WORLD_ACKED = 2,	/* and the ack came */
+	WORLD_TAKEN = 4,	/* the upstream has it */
+};
+
+struct world_run {
+	uint8_t		*events;	/* enum world_event, by number */
+	size_t		 n, cap;
+	int64_t		 last_taken;	/* -1: none */
+	uint32_t	 last_part;
+};
+
+struct world_request {
+	bool		 used;
+	uint64_t	 tag;
+	char		 id[128];
+	uint32_t	 part;
+	char		 reason[16];
+	bool		 compressed;
+	enum transport_route route;
+	uint8_t		*body;
+	size_t		 len;
+};
+
+struct world {
+	struct conf	*conf;
+	struct engine	*engine;
+	struct transport transport;
+	struct now	 now;
+	struct rng	 rng;
+	char		 dir[256];
+	struct world_run run[WORLD_RUNS];
+	struct world_request request[WORLD_REQUESTS];
+	struct {
+		char		*id;
+		uint64_t	 hash;
+	}		*taken;		/* idempotency keys and body hashes */
+	size_t		 taken_n, taken_cap;
+	uint64_t	 sends, duplicates, acks, refused;
+	size_t		 in_flight, max_in_flight;
+	uint64_t	 key_stamp;
+	bool		 sync_wanted;	/* a round is under way */
+	struct seglog_sync sync_set;
+	bool		 sync_auto;	/* world_turn() ends rounds itself */
+	bool		 gaps_allowed;	/* unacked events may be missing */
+	bool		 again_allowed;	/* unacked events may come twice */
+	uint64_t	 next_ack;
+};
+
+/* conf_text: YAML beside storage.dir and upstream.url; may be "". */
+struct world *world_new(uint64_t seed, const char *dir, const char *conf_text);
+void	world_free(struct world *);
+/* Open, close and reopen the engine on the same directory. */
+void	world_open(struct world *);
+void	world_close(struct world *);
+/* A process that is killed: nothing is flushed. */
+void	world_kill(struct world *);
+
+/*
+ * Send `n` events of run number r in the events form (n == 0: the flat form
+ * with one event, which has no ack). Returns the code of engine_take().
+ */
+enum event_code world_send(struct world *, unsigned r, unsigned n, bool end,
+	    bool ack);
+/* One turn of the loop; rounds end well when sync_auto. */
+void	world_turn(struct world *);
+/* The helper thread is done, with this error (0: none). */
+void	world_sync_end(struct world *, int err);
+/* Move both clocks on, with turns at each deadline on the way. */
+void	world_sleep(struct world *, int64_t ms);
+/*
+ * Answer the i-th request under way. take: the upstream has processed it
+ * before it answers so. status 0: no answer.
+ */
+void	world_answer(struct world *, size_t i, int status, bool take,
+	    const char *retry_after);
+/* The same with all of struct transport_answer in the caller's hand. */
+void	world_answer_full(struct world *, size_t i, bool take,
+	    const struct transport_answer *);
+/* Indices of requests under way; returns how many. */
+size_t	world_requests(struct world *, size_t *dst);
+/* Deliver everything: answer 202 to all until nothing waits; seals idle runs. */
+void	world_drain(struct world *);
+/* Every acked event was taken once, in order; the books balance. */
+void	world_check(struct world *);
+void	world_check_books(struct world *);
+
+#endif
