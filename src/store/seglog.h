@@ -48,9 +48,14 @@ struct seglog_options {
 	 */
 	void		(*checkpoint)(void *arg, uint32_t segno, struct buf *);
 	uint8_t		checkpoint_type;
-	/* Told of each quarantined stretch or file; logging is core's. */
+	/*
+	 * Told of each damaged stretch or file, once; logging is core's. A
+	 * whole file has off 0. reason is one line for a person.
+	 */
 	void		(*damaged)(void *arg, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
+	/* Look only: nothing is created, moved, repaired, cut or deleted. */
+	bool		read_only;
 	void		*arg;
 };
 
@@ -58,7 +63,7 @@ struct seglog_options {
 struct seglog_info {
 	uint32_t	segno;
 	uint64_t	size;	/* bytes, with what is still in the buffer */
-	struct wall	created;
+	uint64_t	written;	/* bytes, without it */
 };
 
 /* What a sync round has to make durable. */
@@ -74,10 +79,13 @@ struct seglog_sync {
 /*
  * Open or create the log in `dir`, an existing directory; `quarantine`, a
  * directory that is created when it is first needed. Files that are no
- * segments of this kind, or of a newer version, or whose header is damaged
- * move to quarantine and are told through `damaged`. The tail is not scanned
- * here: the owner scans it with seglog_scan() before its first append, which
- * cuts a torn tail.
+ * segments of this kind, or of a newer version, move to quarantine and are
+ * told through `damaged`: the newest here, the others when they are first
+ * read. A damaged header is repaired where a record proves that the segment
+ * is ours. The tail is not scanned here: the owner scans it with
+ * seglog_scan() before its first append, which cuts a torn tail.
+ * What is in the files counts as not yet synced: a process that was killed
+ * may have left it in the page cache only.
  * Returns 0 or -errno of the directory.
  */
 int	seglog_open(const char *dir, const char *quarantine,
@@ -95,7 +103,8 @@ struct seglog_info seglog_at(const struct seglog *, size_t i);
 /* false when there is no such segment. */
 bool	seglog_find(const struct seglog *, uint32_t segno,
 	    struct seglog_info *ret);
-uint32_t seglog_tail(const struct seglog *);	/* 0 when there is none */
+/* The segment that is appended to; 0 when there is none yet. */
+uint32_t seglog_tail(const struct seglog *);
 /* Bytes of all live segments. */
 uint64_t seglog_bytes(const struct seglog *);
 
@@ -125,6 +134,14 @@ int	seglog_check(struct seglog *, uint32_t segno, seglog_record_fn *,
  */
 int	seglog_reserve(struct seglog *, uint64_t bytes, struct wall,
 	    struct why *) MUSTUSE;
+/*
+ * The same for a small mark that must find room on a full disk: it may use
+ * the last SEGLOG_SLACK bytes, which seglog_reserve() keeps free behind what
+ * it grants, beyond the segment's size too.
+ */
+#define SEGLOG_SLACK	(64u << 10)
+int	seglog_reserve_mark(struct seglog *, uint64_t bytes, struct wall,
+	    struct why *) MUSTUSE;
 
 /*
  * Append one record of n pieces after seglog_reserve(). A record larger than
@@ -133,6 +150,15 @@ int	seglog_reserve(struct seglog *, uint64_t bytes, struct wall,
  */
 int	seglog_append(struct seglog *, uint8_t type, const struct seg_piece *,
 	    size_t n, struct seglog_pos *ret, struct why *) MUSTUSE;
+
+/*
+ * Two counters of the owner's, as of its newest append; only the latest call
+ * counts. seglog_durable() returns what they were at the end of what is
+ * durable.
+ */
+void	seglog_stamp(struct seglog *, uint64_t a, uint64_t b);
+void	seglog_durable(const struct seglog *, uint64_t *ret_a,
+	    uint64_t *ret_b);
 
 /*
  * Undo appends: the log ends again where it ended at the mark. Only for what
@@ -149,9 +175,10 @@ int	seglog_flush(struct seglog *, struct why *) MUSTUSE;
 bool	seglog_dirty(const struct seglog *);	/* buffered bytes wait */
 
 /*
- * Start a new segment now; the old tail must be flushed. Used after a failed
- * fdatasync: what the kernel could not write is not trusted again
- * (fsync(2), "Errors").
+ * Start a new segment now, unless the tail holds nothing but its checkpoint;
+ * the buffer is flushed. Used after a failed fdatasync.
+ * Returns 0 or -errno (-EBUSY: too many segments wait to be synced); then
+ * nothing has changed.
  */
 int	seglog_roll(struct seglog *, struct wall, struct why *) MUSTUSE;
 
@@ -161,6 +188,15 @@ int	seglog_roll(struct seglog *, struct wall, struct why *) MUSTUSE;
  */
 int	seglog_read(struct seglog *, struct seglog_pos, uint32_t skip,
 	    void *dst, size_t len, struct why *) MUSTUSE;
+/*
+ * Read a record's head and the first bytes of its payload, at most `max`, in
+ * one read; only the head is checked. Returns 0, -EBADMSG (no head of ours),
+ * -ENODATA (the segment ends here) or -errno. Nothing is told or quarantined.
+ */
+#define SEGLOG_PEEK_MAX	640
+int	seglog_head(struct seglog *, struct seglog_pos, uint8_t *ret_type,
+	    uint32_t *ret_len, void *dst, size_t max, size_t *ret_n,
+	    struct why *) MUSTUSE;
 /*
  * Read a whole record, check it, and return its payload, which lies in buf.
  * Returns 0, -EBADMSG (damaged; quarantined and told) or -errno.
@@ -188,13 +224,17 @@ bool	seglog_removals_pending(const struct seglog *);
 /* Is there anything that a sync round would make durable? */
 bool	seglog_unsynced(const struct seglog *);
 /*
- * Add to the set what must be synced for all that has been flushed so far.
- * The fds stay open until seglog_sync_end(). One round at a time.
+ * Add to the set what must be synced for what has been flushed so far: the
+ * directory and at most SEGLOG_SYNC_EACH - 1 segments, oldest first, so that
+ * what becomes durable is always the log up to some place. The fds stay open
+ * until seglog_sync_end(). One round at a time.
  */
+#define SEGLOG_SYNC_EACH	5
 void	seglog_sync_begin(struct seglog *, struct seglog_sync *);
 /*
- * The round has ended. ok: every call returned 0. If not, the fds stay
- * unsynced and the tail is suspect: the owner calls seglog_roll().
+ * The round has ended. ok: every call returned 0. If not, the kernel may have
+ * thrown away what it could not write and call it clean (fsync(2)): so the
+ * next round writes these bytes anew before it syncs them.
  */
 void	seglog_sync_end(struct seglog *, bool ok);
 
