@@ -51,7 +51,8 @@ struct journal_state {
 
 /*
  * What journal_open() tells of the past, in the order of writing. Texts are
- * valid during the call only.
+ * valid during the call only. *ret of journal_open() is set before the first
+ * call, so that journal_release() and journal_place's other users work.
  */
 struct journal_replay {
 	/* State as of a segment's start; what came before is superseded. */
@@ -74,13 +75,22 @@ struct journal_options {
 	uint64_t	segment_bytes;
 	size_t		buffer_bytes;
 	uint8_t		instance[16];
-	/* The state to begin a new segment with; parts are borrowed. */
+	/*
+	 * The state to begin a new segment with; parts are borrowed. Asked
+	 * for during journal_reserve(), journal_roll() and the calls that
+	 * append a mark, before the mark is written: so what a mark means is
+	 * to be counted after the call has returned.
+	 */
 	void		(*state)(void *, struct journal_state *);
 	void		(*damaged)(void *, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
 	void		*arg;
 };
 
+/*
+ * Open and replay. Returns 0 or -errno of the directory. A segment that
+ * cannot be read now (-EIO) is passed over, told through `damaged`, and kept.
+ */
 int	journal_open(const char *dir, const char *quarantine,
 	    const struct journal_options *, const struct journal_replay *,
 	    struct journal **, struct why *) MUSTUSE;
@@ -97,10 +107,15 @@ uint64_t journal_lsn(const struct journal *);	/* the newest given out */
  */
 int	journal_reserve(struct journal *, size_t n, uint64_t json_bytes,
 	    size_t runid_len, struct wall, struct why *) MUSTUSE;
-/* Undo the events appended since the mark, in the same turn. */
+/*
+ * Undo the events appended since the mark, in the same turn, none of which
+ * was released. The mark is taken after journal_reserve().
+ */
 struct journal_mark {
 	struct seglog_pos	pos;
 	uint64_t		lsn;
+	uint64_t		appended;
+	uint32_t		live;
 };
 struct journal_mark journal_mark(const struct journal *);
 void	journal_rollback(struct journal *, struct journal_mark);
@@ -149,7 +164,10 @@ void	journal_sync_begin(struct journal *, struct seglog_sync *);
 /* After it, journal_synced_lsn() and _mark() have moved (ok only). */
 void	journal_sync_end(struct journal *, bool ok);
 uint64_t journal_synced_lsn(const struct journal *);
-/* Records of every type appended / appended and durable, counted from open. */
+/*
+ * Records of every type appended / appended and durable, since the opening,
+ * which counts as the first.
+ */
 uint64_t journal_appended(const struct journal *);
 uint64_t journal_durable(const struct journal *);
 int	journal_roll(struct journal *, struct wall, struct why *) MUSTUSE;

@@ -126,7 +126,7 @@ seglog_first_bytes(struct seglog *l, const struct seg_header *h,
 	if (l->o.checkpoint == NULL)
 		return buf_error(out);
 	buf_init(&payload, SEG_RECORD_MAX);
-	l->o.checkpoint(l->o.arg, (uint32_t)h->segno, &payload);
+	l->o.checkpoint(l->o.owner, (uint32_t)h->segno, &payload);
 	if (buf_error(&payload) == 0 && payload.len > 0) {
 		piece = (struct seg_piece){ payload.data, payload.len };
 		seg_head_pack(head, h, out->len, l->o.checkpoint_type,

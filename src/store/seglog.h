@@ -46,8 +46,9 @@ struct seglog_options {
 	 * with an empty buf for the payload of one record of
 	 * checkpoint_type. May be NULL.
 	 */
-	void		(*checkpoint)(void *arg, uint32_t segno, struct buf *);
+	void		(*checkpoint)(void *owner, uint32_t segno, struct buf *);
 	uint8_t		checkpoint_type;
+	void		*owner;
 	/*
 	 * Told of each damaged stretch or file, once; logging is core's. A
 	 * whole file has off 0. reason is one line for a person.
@@ -238,6 +239,9 @@ void	seglog_sync_begin(struct seglog *, struct seglog_sync *);
  */
 void	seglog_sync_end(struct seglog *, bool ok);
 
+/* Count and tell of a segment that is missing or cannot be read. */
+void	seglog_tell(struct seglog *, uint32_t segno, uint64_t bytes,
+	    const char *reason);
 /* Damaged stretches and files met so far, and their bytes. */
 void	seglog_damage(const struct seglog *, uint64_t *ret_n,
 	    uint64_t *ret_bytes);

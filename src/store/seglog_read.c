@@ -47,6 +47,16 @@ seglog_damaged(struct seglog *l, int fd, uint32_t segno, uint64_t off,
 }
 
 void
+seglog_tell(struct seglog *l, uint32_t segno, uint64_t bytes,
+    const char *reason)
+{
+	char name[SEGLOG_NAME_LEN];
+
+	seglog_name(name, segno);
+	read_tell(l, name, 0, bytes, reason);
+}
+
+void
 seglog_set_aside(struct seglog *l, const char *name, uint32_t segno,
     uint64_t size, const char *reason)
 {
