@@ -200,13 +200,10 @@ journal_replay_event(struct journal *j, const struct journal_replay *rp,
 		return;
 	if (lsn > j->lsn)
 		j->lsn = lsn;
-	journal_seg(j, pos.segno)->live++;
 	if (rp->event != NULL)
 		rp->event(rp->arg, (const char *)data + JOURNAL_META, runid,
 		    lsn, (struct wall){ (int64_t)le_get64(data + 8) },
 		    (le_get16(data + 22) & JOURNAL_F_END) != 0, at);
-	else
-		journal_release(j, at);
 }
 
 static int
@@ -282,7 +279,7 @@ journal_open(const char *dir, const char *quarantine,
     const struct journal_options *o, const struct journal_replay *rp,
     struct journal **ret, struct why *why)
 {
-	struct journal *j = mem_zalloc(sizeof *j), *before = *ret;
+	struct journal *j = mem_zalloc(sizeof *j);
 	struct seglog_options so = { .kind = SEGLOG_JOURNAL,
 	    .segment_bytes = o->segment_bytes,
 	    .buffer_bytes = o->buffer_bytes,
@@ -299,15 +296,14 @@ journal_open(const char *dir, const char *quarantine,
 		goto out;
 	/* What is found is not durable before a sync round: it counts as one. */
 	j->appended = 1;
-	*ret = j;
 	r = journal_replay_all(j, rp, why);
-	if (r < 0)
-		*ret = before;
 	seglog_stamp(j->log, j->lsn, j->appended);
 out:
 	buf_free(&j->parts);
 	if (r < 0)
 		journal_close(j);
+	else
+		*ret = j;
 	return r;
 }
 
@@ -523,6 +519,15 @@ journal_read(struct journal *j, struct journal_place at, size_t runid_len,
 	buf->len = SEG_HEAD_LEN + (size_t)len;
 	*ret = (const char *)rec + SEG_HEAD_LEN + JOURNAL_META + runid_len;
 	return 0;
+}
+
+void
+journal_adopt(struct journal *j, struct journal_place at)
+{
+	struct journal_seg *sg = journal_seg(j, at.segno);
+
+	assert(sg != NULL);
+	sg->live++;
 }
 
 void

@@ -51,8 +51,7 @@ struct journal_state {
 
 /*
  * What journal_open() tells of the past, in the order of writing. Texts are
- * valid during the call only. *ret of journal_open() is set before the first
- * call, so that journal_release() and journal_place's other users work.
+ * valid during the call only.
  */
 struct journal_replay {
 	/* State as of a segment's start; what came before is superseded. */
