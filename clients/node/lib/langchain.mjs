@@ -1,0 +1,4 @@
+import langchain from './langchain.js';
+
+export const { LumniCallbackHandler } = langchain;
+export default langchain;

@@ -1,0 +1,331 @@
+'use strict';
+/*
+ * stream: takes messages from a queue to lumnid's Unix stream socket. Connects
+ * when there is something to send, again with back-off when it was refused or
+ * broken, and knows of each message whether the kernel has taken it whole.
+ *
+ * The socket is written with write(2) itself, through its descriptor, for two
+ * reasons: the number of bytes taken is known at once, so that after a broken
+ * connection exactly the messages that were not taken go again; and it works
+ * while the process exits, when the event loop runs no more. Where the
+ * descriptor cannot be had, every message goes through the stream of Node.
+ *
+ * Nothing here keeps the process alive, waits, throws or logs.
+ */
+const net = require('node:net');
+const { writeSync } = require('node:fs');
+const { AsyncResource } = require('node:async_hooks');
+
+/* As much as one write is asked to take, and all writes of one turn. */
+const WRITE_MAX = 64 * 1024;
+const TURN_MAX = 1024 * 1024;
+
+const BACKOFF_FIRST_MS = 50;
+const BACKOFF_MAX_MS = 2000;
+
+/* Connections that may break over one message. */
+const TRIES_MAX = 3;
+
+const DOWN = 0;
+const CONNECTING = 1;
+const UP = 2;
+
+/*
+ * Sockets and timers are made in a context of their own: else they would hold
+ * the async context of the run that happened to be the first, for ever.
+ */
+const scope = new AsyncResource('lumni', { requireManualDestroy: true });
+
+class Stream {
+	/*
+	 * path: of the socket. queue: what is to be sent. on_lost(item): that
+	 * message has broken the connection again and again.
+	 */
+	constructor(path, queue, on_lost) {
+		this.path = path;
+		this.queue = queue;
+		this.on_lost = on_lost;
+		this.state = DOWN;
+		this.socket = null;
+		this.timer = null;
+		this.backoff_ms = 0;
+		/* The message the kernel has taken a part of, and which part. */
+		this.tail = null;
+		this.waiters = [];
+		this.closed = false;
+	}
+
+	/* There is something in the queue. */
+	kick() {
+		if (this.closed)
+			return;
+		if (this.state === UP)
+			this.pump();
+		else if (this.state === DOWN && this.timer === null)
+			this.connect();
+	}
+
+	idle() {
+		return this.queue.length === 0 && this.tail === null;
+	}
+
+	/* Events that are off the queue and not yet handed over. */
+	in_hand() {
+		return this.tail === null ? 0 : this.tail.item.events;
+	}
+
+	connect() {
+		if (this.timer !== null) {
+			clearTimeout(this.timer);
+			this.timer = null;
+		}
+		this.state = CONNECTING;
+		scope.runInAsyncScope(() => {
+			const socket = net.createConnection({ path: this.path });
+			this.socket = socket;
+			if (this.waiters.length === 0)
+				socket.unref();
+			socket.on('connect', () => this.on_connect(socket));
+			/* What lumnid says is for those who ask for acks. */
+			socket.on('data', () => {});
+			socket.on('error', () => {});
+			socket.on('close', () => this.on_close(socket));
+		});
+	}
+
+	on_connect(socket) {
+		if (socket !== this.socket)
+			return;
+		this.state = UP;
+		this.pump();
+	}
+
+	on_close(socket) {
+		if (socket !== this.socket)
+			return;
+		const was_up = this.state === UP;
+		this.state = DOWN;
+		this.socket = null;
+		this.put_back();
+		if (was_up)
+			this.backoff_ms = 0;
+		else
+			this.settle(false);
+		if (this.queue.length === 0 && this.waiters.length !== 0)
+			this.settle(true);
+		if (this.queue.length !== 0 && !this.closed)
+			this.retry_later();
+	}
+
+	/*
+	 * lumnid has seen the message under way in part at most: it goes again,
+	 * whole; but it may be the reason that lumnid hangs up.
+	 */
+	put_back() {
+		const tail = this.tail;
+		if (tail === null)
+			return;
+		this.tail = null;
+		if (tail.off > 0)
+			tail.item.tries = (tail.item.tries ?? 0) + 1;
+		if (tail.item.tries >= TRIES_MAX)
+			this.on_lost(tail.item);
+		else
+			this.queue.unshift(tail.item);
+	}
+
+	retry_later() {
+		const base = this.backoff_ms || BACKOFF_FIRST_MS;
+		this.backoff_ms = Math.min(base * 2, BACKOFF_MAX_MS);
+		const wait = base * (0.5 + Math.random() / 2);
+		scope.runInAsyncScope(() => {
+			this.timer = setTimeout(() => {
+				this.timer = null;
+				if (this.queue.length !== 0 || this.waiters.length)
+					this.connect();
+			}, wait);
+			this.timer.unref();
+		});
+	}
+
+	/* Hand over what the kernel takes now; the rest when it takes more. */
+	pump() {
+		let budget = TURN_MAX;
+		while (this.tail === null && this.queue.length !== 0) {
+			if (budget <= 0)
+				return this.later();
+			const bytes = this.queue.front(WRITE_MAX);
+			const n = this.write(bytes);
+			if (n > 0)
+				this.backoff_ms = 0;
+			budget -= bytes.length;
+			this.taken(n);
+			if (n < bytes.length)
+				this.wait_for_room();
+		}
+		if (this.idle())
+			this.settle(true);
+	}
+
+	later() {
+		scope.runInAsyncScope(() => {
+			setImmediate(() => {
+				if (this.state === UP)
+					this.pump();
+			}).unref();
+		});
+	}
+
+	/* write(2): the number of bytes taken, 0 where it would have to wait. */
+	write(bytes) {
+		const fd = this.fd();
+		if (fd < 0)
+			return 0;
+		try {
+			return writeSync(fd, bytes, 0, bytes.length);
+		} catch {
+			return 0;
+		}
+	}
+
+	fd() {
+		const handle = this.socket && !this.socket.destroyed &&
+		    this.socket._handle;
+		return handle && typeof handle.fd === 'number' ? handle.fd : -1;
+	}
+
+	/* The kernel has taken n bytes from the front of the queue. */
+	taken(n) {
+		while (n > 0) {
+			const item = this.queue.shift();
+			if (n < item.bytes.length) {
+				this.tail = { item, off: n };
+				return;
+			}
+			n -= item.bytes.length;
+		}
+	}
+
+	/*
+	 * Let Node's stream write one message's rest: its callback says that
+	 * there is room again, or that the connection is gone (then on_close()
+	 * puts the message back).
+	 */
+	wait_for_room() {
+		if (this.tail === null)
+			this.tail = { item: this.queue.shift(), off: 0 };
+		const tail = this.tail;
+		const rest = tail.item.bytes.subarray(tail.off);
+		scope.runInAsyncScope(() => {
+			this.socket.write(rest, (err) => {
+				if (err || this.tail !== tail)
+					return;
+				this.tail = null;
+				this.pump();
+			});
+		});
+	}
+
+	/*
+	 * Calls back with true once all is handed over, with false when lumnid
+	 * is not there. The process stays alive meanwhile.
+	 */
+	when_idle(callback) {
+		if (this.idle() || this.closed)
+			return callback(this.idle());
+		this.waiters.push(callback);
+		if (this.state === UP)
+			this.socket.ref();
+		if (this.state === DOWN)
+			return this.connect();
+		if (this.state === CONNECTING)
+			this.socket.ref();
+		this.kick();
+	}
+
+	forget(callback) {
+		this.waiters = this.waiters.filter((w) => w !== callback);
+		if (this.waiters.length === 0 && this.socket !== null)
+			this.socket.unref();
+	}
+
+	settle(ok) {
+		if (this.waiters.length === 0)
+			return;
+		const waiters = this.waiters;
+		this.waiters = [];
+		if (this.socket !== null)
+			this.socket.unref();
+		for (const callback of waiters)
+			callback(ok);
+	}
+
+	/*
+	 * The process exits and no callback will run again: write for at most
+	 * ms, and sleep in between while lumnid is busy. On Linux a Unix socket
+	 * is connected when connect() returns, so this needs no event loop even
+	 * where nothing was sent before.
+	 */
+	drain_now(ms) {
+		const deadline = Date.now() + ms;
+		if (this.state === DOWN && !this.closed)
+			this.connect();
+		const fd = this.fd();
+		if (fd < 0 || !this.finish_tail(fd, deadline))
+			return;
+		while (this.queue.length !== 0) {
+			const bytes = this.queue.front(WRITE_MAX);
+			const n = write_until(fd, bytes, 0, deadline);
+			this.taken(n);
+			if (n < bytes.length)
+				return;
+		}
+	}
+
+	/* What of the message under way libuv still holds is its end. */
+	finish_tail(fd, deadline) {
+		if (this.tail === null)
+			return true;
+		const left = this.socket._handle.writeQueueSize;
+		const bytes = this.tail.item.bytes;
+		if (typeof left !== 'number' || left > bytes.length)
+			return false;
+		if (write_until(fd, bytes, bytes.length - left, deadline) !== left)
+			return false;
+		this.tail = null;
+		return true;
+	}
+
+	close() {
+		this.closed = true;
+		if (this.timer !== null)
+			clearTimeout(this.timer);
+		this.timer = null;
+		if (this.socket !== null)
+			this.socket.destroy();
+		this.settle(this.idle());
+	}
+}
+
+/* The number of bytes taken until the deadline, or until it was refused. */
+function
+write_until(fd, bytes, from, deadline) {
+	let off = from;
+	while (off < bytes.length) {
+		try {
+			off += writeSync(fd, bytes, off, bytes.length - off);
+		} catch (err) {
+			if (err.code !== 'EAGAIN' || Date.now() >= deadline)
+				break;
+			nap();
+		}
+	}
+	return off - from;
+}
+
+function
+nap() {
+	Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+}
+
+module.exports = { Stream, scope };

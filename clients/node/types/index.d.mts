@@ -1,0 +1,3 @@
+export * from './index.js';
+import * as lumni from './index.js';
+export default lumni;
