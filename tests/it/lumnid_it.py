@@ -321,20 +321,25 @@ class Lumnid(Process):
         return found
 
     def _udp(self):
-        """(port, datagrams the kernel dropped) of its UDP socket."""
+        """(port, datagrams dropped by the kernel, bytes waiting) of its UDP
+        socket."""
         inodes = self._inodes()
         for table in ("udp", "udp6"):
             with open(f"/proc/net/{table}", encoding="ascii") as f:
                 for line in f.readlines()[1:]:
                     w = line.split()
                     if w[9] in inodes:
-                        return int(w[1].rsplit(":", 1)[1], 16), int(w[12])
+                        return (int(w[1].rsplit(":", 1)[1], 16), int(w[12]),
+                                int(w[4].split(":")[1], 16))
         return None
 
     def udp_port(self):
         return wait_for("lumnid's UDP socket", self._udp)[0]
 
     def udp_drops(self):
+        """Datagrams that the kernel dropped, once lumnid has read all."""
+        wait_for("lumnid to read its UDP socket",
+                 lambda: self._udp()[2] == 0, context=self.log)
         return self._udp()[1]
 
 
@@ -445,6 +450,7 @@ class Case:
         self.name = name
         self.dir = tempfile.mkdtemp(prefix="lumnid-it.")
         self.processes = []
+        self.subs = []
         self.files = contextlib.ExitStack()
         self.stream_path = os.path.join(self.dir, "lumnid.sock")
         self.dgram_path = os.path.join(self.dir, "dgram.sock")
@@ -452,6 +458,12 @@ class Case:
         self._holder = None
         self.daemon = None
         self.conf = None
+
+    def sub(self, name):
+        """A world of its own beside this one; it ends with this one."""
+        case = Case(name)
+        self.subs.append(case)
+        return case
 
     # --- processes ---
 
@@ -475,7 +487,7 @@ class Case:
             "upstream": {"url": self.url(), "timeout": "10s"},
             "listen": {"unix": {"path": self.stream_path},
                        "dgram": {"path": self.dgram_path},
-                       "udp": "127.0.0.1:0", "http": ""},
+                       "udp": "127.0.0.1:0", "http": "off"},
             "runs": {"idle": "1s"},
             "storage": {"dir": os.path.join(self.dir, "data")},
             "log": {"level": "debug"},
@@ -570,37 +582,48 @@ class Case:
                 e for i, e in enumerate(body["events"]) if i not in gone)
         return runs
 
-    def check_runs(self, sent, key="n", missing=0, may_have=None):
+    def check_runs(self, sent, key="n", may_lack=()):
         """Compare what was taken with what was sent, runId -> [key values]
         in the order of sending: each exactly once and in order within its
-        run. `missing` events may be absent, no more and no fewer. What is
-        in may_have, runId -> [key values], may be there or not."""
+        run. What is in may_lack, a set of (runId, value), may be absent."""
         runs = self.runs()
         for run in runs:
-            if run not in sent and run not in (may_have or {}):
+            if run not in sent:
                 raise Failure(f"run {run} was never sent")
-        absent = 0
         for run, want in sent.items():
             got = [e.get(key) for e in runs.get(run, [])]
-            if len(set(got)) != len(got):
-                twice = sorted({x for x in got if got.count(x) > 1})
-                raise Failure(f"run {run}: twice: {twice[:10]}")
-            extra = set((may_have or {}).get(run, ()))
-            want_set = set(want)
-            strange = [x for x in got if x not in want_set and x not in extra]
-            if strange:
-                raise Failure(f"run {run}: never sent: {strange[:10]}")
             have = set(got)
-            lost = [x for x in want if x not in have]
-            absent += len(lost)
-            if lost and missing == 0:
-                raise Failure(f"run {run}: lost {lost[:10]} "
-                              f"({len(lost)} of {len(want)})\n" + self.logs())
-            order = [x for x in got if x in want_set]
-            if order != [x for x in want if x in have]:
-                raise Failure(f"run {run}: out of order: {got[:50]}")
-        if absent != missing:
-            raise Failure(f"{absent} events are absent, {missing} may be")
+            if len(have) != len(got):
+                twice = sorted({x for x in got if got.count(x) > 1})
+                raise Failure(f"run {run}: came twice: {twice[:10]} in {got}")
+            strange = have - set(want)
+            if strange:
+                raise Failure(f"run {run}: never sent: {sorted(strange)[:10]}")
+            lost = [x for x in want
+                    if x not in have and (run, x) not in may_lack]
+            if lost:
+                raise Failure(f"run {run}: lost {lost[:10]} ({len(lost)} of "
+                              f"{len(want)}), got {got}")
+            if got != [x for x in want if x in have]:
+                raise Failure(f"run {run}: out of order: {got}, sent {want}")
+
+    def check_load(self, events, lost=0):
+        """Check what the load generator sent: `events` in all, of which
+        exactly `lost` are absent; numbered 0, 1, ... within each run, the
+        last of the type run_end."""
+        runs = self.runs()
+        total = 0
+        for run, got in runs.items():
+            total += len(got)
+            n = [e["n"] for e in got]
+            if n != sorted(set(n)):
+                raise Failure(f"run {run}: not in order, or twice: {n}")
+            if not lost and (n != list(range(len(n)))
+                             or got[-1]["type"] != "run_end"):
+                raise Failure(f"run {run}: not whole: {n}")
+        if total != events - lost:
+            raise Failure(f"{events} events were sent, {lost} were dropped "
+                          f"and {total} came")
 
     def check_retries(self):
         """Every attempt of a batch had the same bytes (the upstream itself
@@ -625,12 +648,16 @@ class Case:
         if self.conf and os.path.exists(self.conf):
             with open(self.conf, encoding="utf-8") as f:
                 text += "--- configuration:\n" + f.read()
-        return text + "\n".join(p.log() for p in self.processes[-6:])
+        text += "\n".join(p.log() for p in self.processes[-6:])
+        return text + "".join(f"\n=== {c.name}\n" + c.logs()
+                              for c in self.subs)
 
     def finish(self, failed):
         """End what still runs. A leftover or a sanitizer's word is a
         failure of its own."""
         faults = []
+        for c in self.subs:
+            faults += c.finish(failed)
         for p in self.processes:
             if p.alive():
                 if failed:
