@@ -26,7 +26,7 @@ check() {
 	/^        / { fault("indented with spaces") }
 	/\r/ { fault("a carriage return") }
 	/^typedef struct/ { fault("a typedef hides a struct") }
-	/^(static |extern )?[a-z_][a-zA-Z0-9_ \*]* \**[a-z_0-9]+\([^;]*\)$/ &&
+	FILENAME ~ /\.c$/ && /^(static |extern )?[a-z_][a-zA-Z0-9_ \*]* \**[a-z_0-9]+\([^;]*\)$/ &&
 	    !/^[a-zA-Z_0-9]+\(/ && !/__attribute__/ { fault("the return type has no line of its own") }
 	/^\{/ { start = FNR }
 	/^\}/ && start {

@@ -287,18 +287,15 @@ class Lumnid(Process):
                 self.notes += self._notify.recv(4096).decode().split("\n")
         return word in self.notes
 
-    def wait_ready(self, stream_path, seconds=20):
-        """Wait until it takes connections; fail if it ends before."""
+    def wait_ready(self, seconds=20):
+        """Wait until it says that it is ready; fail if it ends before."""
         def ready():
             if not self.alive():
                 self._reader.join(10)
                 raise Failure(f"lumnid ended with {self.proc.poll()} before "
                               "it was ready\n" + self.log())
-            if self.notified("READY=1"):
-                return True
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
-                return s.connect_ex(stream_path) == 0
-        wait_for("lumnid to take connections", ready, seconds,
+            return self.notified("READY=1")
+        wait_for("lumnid to be ready", ready, seconds, step=0.002,
                  context=self.log)
 
     def stop(self, seconds=20):
@@ -505,7 +502,7 @@ class Case:
         self.daemon = Lumnid(self, self.conf,
                              env or {"LUMNI_API_KEY": KEY}, args)
         if wait:
-            self.daemon.wait_ready(self.stream_path)
+            self.daemon.wait_ready()
         return self.daemon
 
     def run(self, *argv, stdin=None, env=None, seconds=30):
