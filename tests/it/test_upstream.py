@@ -2,7 +2,9 @@
 """The test upstream itself: a checker that lets faults pass proves nothing."""
 
 import json
+import os
 import socket
+import ssl
 
 import lumnid_it
 from lumnid_it import KEY, zstd
@@ -231,6 +233,25 @@ def test_delay_and_stall(t):
 def test_unix_socket(t):
     up = t.upstream(unix_path=t.dir + "/up.sock")
     t.equal(post(up)[0], 202)
+
+
+def test_tls(t):
+    """Against a certificate of its own making."""
+    cert, key = os.path.join(t.dir, "cert.pem"), os.path.join(t.dir, "key.pem")
+    made = t.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj",
+                 "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+                 "-keyout", key, "-out", cert)
+    t.equal(made.returncode, 0, made.stderr)
+    up = t.upstream(extra=["--tls-cert", cert, "--tls-key", key])
+    for _ in range(2):
+        con = lumnid_it.http.client.HTTPSConnection(
+            "127.0.0.1", up.port,
+            context=ssl.create_default_context(cafile=cert))
+        con.request("POST", EVENTS, GOOD, HEAD)
+        t.equal(con.getresponse().status, 202)
+        con.close()
+    t.equal(len(t.taken()), 2)
 
 
 def test_cheap(t):

@@ -12,6 +12,7 @@
 #include <event2/keyvalq_struct.h>
 
 #include "support/up_serve.h"
+#include "support/up_tls.h"
 
 /* A request whose answer is not given yet: delayed, stalled or waiting. */
 struct held {
@@ -450,6 +451,17 @@ up_serve_unfold(struct upstream *up)
 	(void)fclose(up->cheap);
 }
 
+static struct bufferevent *
+on_connection(struct event_base *base, void *arg)
+{
+	struct upstream *up = arg;
+
+	up->record.sums.connections++;
+	if (up->tls != NULL)
+		return up_tls_accept(up->tls, base);
+	return bufferevent_socket_new(base, -1, 0);
+}
+
 void
 up_serve_begin(struct upstream *up)
 {
@@ -459,6 +471,7 @@ up_serve_begin(struct upstream *up)
 	(void)evhttp_set_cb(up->http, "/_test/wait", on_wait, up);
 	(void)evhttp_set_cb(up->http, "/_test/script", on_script, up);
 	evhttp_set_gencb(up->http, on_ingest, up);
+	evhttp_set_bevcb(up->http, on_connection, up);
 	LIST_INIT(&up->held);
 }
 

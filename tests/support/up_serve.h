@@ -15,10 +15,12 @@
 struct event_base;
 struct evhttp;
 struct held;
+struct up_tls;
 
 struct upstream {
 	struct event_base	*base;
 	struct evhttp		*http;
+	struct up_tls		*tls;	/* NULL: plain HTTP */
 	struct up_script	*script;
 	struct up_record	 record;
 	LIST_HEAD(, held)	 held;

@@ -27,6 +27,7 @@
 #include <event2/listener.h>
 
 #include "support/up_serve.h"
+#include "support/up_tls.h"
 
 static void
 on_signal(evutil_socket_t sig, short what, void *arg)
@@ -96,7 +97,8 @@ usage(void)
 	(void)fprintf(stderr, "usage: upstream [--port N | --unix PATH] "
 	    "[--host ADDRESS] [--port-file FILE]\n\t[--out FILE] "
 	    "[--script FILE] [--key KEY] [--dedupe] [--cheap FILE]\n"
-	    "\t[--idle-timeout SECONDS] [--show]\n");
+	    "\t[--idle-timeout SECONDS] [--show]\n"
+	    "\t[--tls-cert FILE --tls-key FILE [--tls-client-ca FILE]]\n");
 	exit(2);
 }
 
@@ -112,11 +114,15 @@ static const struct option options[] = {
 	{ "cheap", required_argument, NULL, 'c' },
 	{ "idle-timeout", required_argument, NULL, 'i' },
 	{ "show", no_argument, NULL, 'S' },
+	{ "tls-cert", required_argument, NULL, 'C' },
+	{ "tls-key", required_argument, NULL, 'K' },
+	{ "tls-client-ca", required_argument, NULL, 'A' },
 	{ NULL, 0, NULL, 0 },
 };
 
 struct settings {
 	const char	*unix_path, *host, *port_file;
+	const char	*cert, *cert_key, *client_ca;
 	int		 port, idle_s;
 };
 
@@ -158,6 +164,15 @@ read_options(struct upstream *up, struct settings *set, int argc, char **argv)
 				exit(1);
 			}
 			break;
+		case 'C':
+			set->cert = optarg;
+			break;
+		case 'K':
+			set->cert_key = optarg;
+			break;
+		case 'A':
+			set->client_ca = optarg;
+			break;
 		case 'S':
 			up->show = true;
 			break;
@@ -187,6 +202,9 @@ start(struct upstream *up, const struct settings *set)
 		exit(1);
 	}
 	if (up->script_path != NULL && !up_serve_read_script(up))
+		exit(1);
+	if (set->cert != NULL && (up->tls = up_tls_new(set->cert,
+	    set->cert_key, set->client_ca)) == NULL)
 		exit(1);
 	r = set->unix_path != NULL ? listen_unix(up, set->unix_path) :
 	    listen_tcp(up, set->host, set->port);
@@ -235,6 +253,7 @@ main(int argc, char **argv)
 	if (up.cheap != NULL)
 		up_serve_unfold(&up);
 	up_script_free(up.script);
+	up_tls_free(up.tls);
 	up_record_close(&up.record);
 	return 0;
 }
