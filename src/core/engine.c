@@ -87,7 +87,8 @@ engine_open(const struct conf *conf, const struct engine_env *env,
 	}
 	struct sender_env se = {
 		.transport = e->env.transport, .runs = e->spool,
-		.records = e->records, .books = &e->books, .conf = conf,
+		.records = e->records, .dead = e->dead, .books = &e->books,
+		.conf = conf,
 	};
 	rng_seed(&se.rng, rng_u64(&e->env.rng));
 	e->sender = sender_new(&se);
@@ -115,6 +116,7 @@ engine_close(struct engine *e, struct now now)
 		spool_close(e->spool);
 	if (e->records != NULL)
 		spool_close(e->records);
+	dead_close(e->dead);
 	if (e->dir_fd >= 0)
 		(void)sys->close(e->dir_fd);	/* gives the lock back */
 	runs_free(e->runs);
@@ -153,6 +155,29 @@ engine_trim(struct engine *e, struct now now)
 		    LU("repeated", swallowed));
 }
 
+/* Dead letters have limits too; what goes is counted. */
+static void
+engine_prune(struct engine *e, struct now now)
+{
+	const struct conf *conf = e->conf;
+	struct why why;
+
+	if (now.mono.us < e->prune_next.us &&
+	    dead_stats(e->dead).bytes <= conf->storage.dead_max)
+		return;
+	e->prune_next = mono_add_ms(now.mono, ENGINE_PRUNE_MS);
+	uint64_t n = dead_prune(e->dead, conf->storage.dead_max,
+	    conf->storage.dead_max_age_ms, now.wall);
+	if (n == 0)
+		return;
+	e->books.total[BOOKS_DEAD_DELETED] += n;
+	log_warn("dead_letters_deleted", LU("events", n),
+	    LS("reason", "storage.dead_max or storage.dead_max_age"));
+	if (journal_count(e->journal, BOOKS_DEAD_DELETED, n, now.wall,
+	    &why) < 0)
+		log_error("journal_write_failed", LS("error", why.text));
+}
+
 void
 engine_turn(struct engine *e, struct now now)
 {
@@ -162,6 +187,7 @@ engine_turn(struct engine *e, struct now now)
 	engine_sync_pump(e, now);
 	sender_pump(e->sender, now);
 	engine_trim(e, now);
+	engine_prune(e, now);
 }
 
 static struct mono
@@ -229,7 +255,7 @@ bool
 engine_settled(const struct engine *e)
 {
 	if (e->syncing || e->acks.n > 0 || e->record_acks.n > 0 ||
-	    e->sealing != NULL)
+	    e->sealing != NULL || dead_unsynced(e->dead))
 		return false;
 	if (e->conf->storage.durability == CONF_DURABILITY_NEVER)
 		return true;

@@ -10,6 +10,7 @@
 #include "core/engine.h"
 #include "core/runs.h"
 #include "core/sender.h"
+#include "store/dead.h"
 #include "store/journal.h"
 #include "store/spool.h"
 
@@ -20,6 +21,7 @@
 #define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
 #define ENGINE_SPACE_MS		1000	/* between looks at free space */
+#define ENGINE_PRUNE_MS		(60 * 60 * 1000)
 #define ENGINE_SEALS_PER_TURN	512
 #define ENGINE_FREE_MAX		(256ull << 20)
 #define ENGINE_ACKS_MAX		65536	/* that wait; intake pauses above */
@@ -75,6 +77,7 @@ struct engine {
 	struct journal		*journal;
 	struct spool		*spool;
 	struct spool		*records;
+	struct dead		*dead;
 	struct runs		*runs;
 	struct sender		*sender;
 	struct batch		*batch;
@@ -96,6 +99,7 @@ struct engine {
 	/* Sync rounds. */
 	bool			 syncing;
 	bool			 sync_journal, sync_spool, sync_records;
+	bool			 sync_dead;
 	uint64_t		 sync_appended;
 	struct mono		 dirty_since;	/* us 0: nothing is */
 	struct mono		 sync_retry;
@@ -105,6 +109,7 @@ struct engine {
 	char			 storage_why[256];
 	struct mono		 storage_retry;
 	struct mono		 space_next;
+	struct mono		 prune_next;
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */

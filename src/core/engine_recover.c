@@ -309,8 +309,13 @@ engine_recover_balance(struct engine_recovery *rec)
 	struct engine *e = rec->e;
 	uint64_t *t = e->books.total;
 	struct why why;
-	uint64_t there = runs_events(e->runs) + spool_totals(e->spool).events +
-	    t[BOOKS_DROPPED_CORRUPT] + t[BOOKS_DROPPED_FULL];
+	struct spool_totals s = spool_totals(e->spool);
+	uint64_t there = runs_events(e->runs) + spool_waiting(e->spool).events +
+	    s.delivered + s.dead + t[BOOKS_DROPPED_CORRUPT] +
+	    t[BOOKS_DROPPED_FULL];
+
+	for (int i = 0; i < SPOOL_DROPS; i++)
+		there += s.dropped[i];
 
 	if (there == t[BOOKS_ACCEPTED])
 		return;
@@ -339,6 +344,11 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	if (r < 0)
 		return r;
 	r = engine_recover_spools(&rec, quarantine, instance, &recents, why);
+	if (r < 0)
+		return r;
+	char dead[4096];
+	engine_path(dead, sizeof dead, e->conf->storage.dir, "dead");
+	r = dead_open(dead, &e->dead, why);
 	if (r < 0)
 		return r;
 	r = engine_recover_marks(&rec, &recents, why);

@@ -17,9 +17,12 @@ static uint32_t
 engine_seal_prefix(const struct engine *e, const struct run *run)
 {
 	uint64_t max_bytes = e->conf->runs.max_bytes;
+	uint64_t learned = sender_max_raw(e->sender);
 	uint64_t bytes = 0;
 	uint32_t k = 0;
 
+	if (learned != 0 && learned < max_bytes)
+		max_bytes = learned;
 	while (k < run->n && k < e->conf->runs.max_events) {
 		bytes += run->events[k].place.len;
 		if (bytes > max_bytes && k > 0)

@@ -196,6 +196,10 @@ engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
 		spool_sync_end(e->spool, err == 0);
 	if (e->sync_records)
 		spool_sync_end(e->records, err == 0);
+	if (e->sync_dead) {
+		dead_sync_end(e->dead, err == 0);
+		sender_letters(e->sender, err == 0, now);
+	}
 	if (err == 0)
 		engine_sync_good(e, now);
 	else
@@ -206,7 +210,7 @@ static bool
 engine_unsynced(const struct engine *e)
 {
 	return journal_unsynced(e->journal) || spool_unsynced(e->spool) ||
-	    spool_unsynced(e->records) ||
+	    spool_unsynced(e->records) || dead_unsynced(e->dead) ||
 	    seglog_removals_pending(journal_log(e->journal)) ||
 	    seglog_removals_pending(spool_log(e->spool)) ||
 	    seglog_removals_pending(spool_log(e->records));
@@ -229,6 +233,9 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 		spool_sync_begin(e->spool, &set);
 	if (records)
 		spool_sync_begin(e->records, &set);
+	e->sync_dead = dead_unsynced(e->dead);
+	if (e->sync_dead)
+		dead_sync_begin(e->dead, &set);
 	e->syncing = true;
 	if (e->conf->storage.durability == CONF_DURABILITY_NEVER ||
 	    set.n == 0) {
@@ -267,7 +274,8 @@ engine_sync_pump(struct engine *e, struct now now)
 		bool s = all || e->sealing != NULL;
 		bool rec = all || e->record_acks.n > 0 ||
 		    spool_durable(e->records) < spool_seq(e->records);
-		if (now.mono.us < e->sync_retry.us || !(j || s || rec))
+		if (now.mono.us < e->sync_retry.us ||
+		    !(j || s || rec || dead_unsynced(e->dead)))
 			return;
 		if (all)
 			e->dirty_since = (struct mono){ 0 };

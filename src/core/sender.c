@@ -24,6 +24,7 @@ sender_new(const struct sender_env *env)
 	    SENDER_RECORD_SLOTS);
 	window_init(&s->window[SENDER_RUNS], env->runs, SENDER_RUN_SLOTS);
 	buf_init(&s->scratch, 0);
+	buf_init(&s->parent, 0);
 	sender_ramp_start(s);
 	return s;
 }
@@ -36,6 +37,8 @@ sender_free(struct sender *s)
 	for (int c = 0; c < SENDER_CLASSES; c++)
 		window_free(&s->window[c]);
 	buf_free(&s->scratch);
+	buf_free(&s->parent);
+	batch_free(s->packer);
 	free(s);
 }
 
@@ -48,6 +51,7 @@ sender_set_conf(struct sender *s, const struct conf *conf, struct now now)
 		s->gate[c].backoff.until = now.mono;
 	s->backoff.until = now.mono;
 	s->no_coding_until = (struct mono){ 0 };
+	s->too_large = s->max_raw = 0;
 }
 
 static uint64_t
@@ -161,9 +165,28 @@ sender_plain(const struct sender *s, struct mono now)
 static void
 sender_bury_damaged(struct sender *s, int class, struct slot *slot)
 {
-	(void)spool_done(slot->spool, &slot->ref, 0, 0, slot->ref.events,
-	    SPOOL_DROP_CORRUPT, NULL); /* kept and written later on failure */
+	(void)spool_done(slot->spool, &slot->ref, 0, 0, slot->ref.events -
+	    slot->ref.finished, SPOOL_DROP_CORRUPT, NULL); /* kept and written later on failure */
 	window_finish(&s->window[class], slot);
+}
+
+/* A body of its own is made where the one in the spool will not do. */
+static int
+sender_body(struct sender *s, struct slot *slot, const uint8_t **body,
+    struct now now, struct why *why)
+{
+	struct spool_batch *batch = &s->batch;
+	int r = sender_load(s, slot, batch, body, why);
+
+	if (r < 0)
+		return r;
+	bool plain = batch->compressed && sender_plain(s, now.mono);
+	slot->raw_packed = batch->compressed && !plain;
+	if (slot->split)
+		return sender_split_build(s, slot, batch, plain, why);
+	if (plain)
+		return sender_unpack(s, slot, *body, why);
+	return 0;
 }
 
 /* Returns false when no further request can be started now. */
@@ -172,12 +195,11 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 {
 	struct window *w = &s->window[class];
 	struct spool_batch *batch = &s->batch;
-	const uint8_t *body;
+	const uint8_t *body = NULL;
+	char id[SPOOL_ID_MAX + 24];
 	struct why why = { "" };
-	int r = sender_load(s, slot, batch, &body, &why);
+	int r = sender_body(s, slot, &body, now, &why);
 
-	if (r == 0 && batch->compressed && sender_plain(s, now.mono))
-		r = sender_unpack(s, slot, body, &why);
 	if (r == -EBADMSG) {
 		sender_bury_damaged(s, class, slot);
 		return true;
@@ -189,17 +211,24 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 		    SENDER_LOCAL_RETRY_MS), now.mono, false);
 		return true;
 	}
+	bool made = slot->raw.data != NULL;
+	size_t len = made ? slot->raw.len : slot->ref.body_len;
+	if (s->too_large != 0 && len >= s->too_large &&
+	    slot->hi - slot->lo > 1) {
+		sender_split_halve(s, class, slot, now.mono);
+		return true;
+	}
+	sender_split_id(slot, batch, id);
 	struct transport_request rq = {
 		.tag = sender_tag(class, slot),
 		.route = sender_route(batch),
-		.id = batch->id,
-		.compressed = batch->compressed && slot->raw.data == NULL,
+		.id = id,
+		.compressed = made ? slot->raw_packed : batch->compressed,
 		.part = batch->kind == SPOOL_RUN ? batch->part : 0,
 		.reason = batch->kind == SPOOL_RUN ?
 		    spool_reason_name(batch->reason) : NULL,
-		.body = slot->raw.data == NULL ? body : NULL,
-		.body_len = slot->raw.data == NULL ? slot->ref.body_len :
-		    slot->raw.len,
+		.body = made ? NULL : body,
+		.body_len = len,
 		.read = sender_read_body,
 		.arg = s,
 	};
@@ -342,6 +371,12 @@ sender_cancel(struct sender *s)
 	}
 }
 
+uint64_t
+sender_max_raw(const struct sender *s)
+{
+	return s->max_raw;
+}
+
 size_t
 sender_in_flight(const struct sender *s)
 {
@@ -359,7 +394,7 @@ sender_drop_oldest(struct sender *s, enum spool_drop why, struct now now)
 	for (struct slot *slot = w->oldest; slot != NULL; slot = slot->newer) {
 		if (slot->state != SLOT_READY && slot->state != SLOT_LATER)
 			continue;
-		uint32_t n = slot->ref.events;
+		uint32_t n = slot->ref.events - slot->ref.finished;
 		(void)spool_done(slot->spool, &slot->ref, 0, 0, n, why, NULL);
 		window_finish(w, slot);
 		return n;

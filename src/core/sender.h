@@ -25,6 +25,7 @@
 #include "core/books.h"
 #include "core/conf.h"
 #include "core/transport.h"
+#include "store/dead.h"
 #include "store/spool.h"
 
 struct sender;
@@ -33,6 +34,7 @@ struct sender_env {
 	struct transport	*transport;
 	struct spool		*runs;
 	struct spool		*records;
+	struct dead		*dead;
 	struct books		*books;
 	const struct conf	*conf;
 	struct rng		 rng;
@@ -51,6 +53,14 @@ void		 sender_answer(struct sender *, uint64_t tag,
 		    const struct transport_answer *, struct now);
 /* When sender_pump() has to run even if nothing happens. */
 struct mono	 sender_deadline(const struct sender *);
+
+/*
+ * A sync round that covered dead letters has ended: finish what waited for
+ * it, or (not ok) send again.
+ */
+void		 sender_letters(struct sender *, bool ok, struct now);
+/* JSON bytes that a batch should not exceed (learned from 413s); 0: any. */
+uint64_t	 sender_max_raw(const struct sender *);
 
 /* Start nothing more. */
 void		 sender_stop(struct sender *);

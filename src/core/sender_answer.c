@@ -67,16 +67,15 @@ sender_unhold(struct sender *s, int class)
 }
 
 static void
-sender_done(struct sender *s, int class, struct slot *slot, struct now now)
+sender_done(struct sender *s, int class, struct slot *slot,
+    const struct transport_answer *a, struct now now)
 {
-	(void)spool_done(slot->spool, &slot->ref, slot->ref.events, 0, 0,
-	    SPOOL_DROP_OPERATOR, NULL); /* on failure kept, written later */
-	window_finish(&s->window[class], slot);
 	s->successes++;
 	s->last_success = now.mono;
 	sender_up(s);
 	sender_unhold(s, class);
 	sender_ramp_up(s);
+	sender_split_taken(s, class, slot, a, now);
 }
 
 /* The whole upstream fails: one shared wait. */
@@ -219,6 +218,28 @@ sender_stale(struct sender *s, int class, struct slot *slot,
 	    false);
 }
 
+static void
+sender_refused(struct sender *s, int class, struct slot *slot,
+    const struct transport_answer *a, enum verdict v, size_t len,
+    struct now now)
+{
+	char why[256];
+	uint64_t swallowed;
+
+	if (v == VERDICT_TOO_LARGE && slot->hi - slot->lo > 1) {
+		if (s->too_large == 0 || len < s->too_large) {
+			s->too_large = len;
+			log_warn("upstream_limit_learned", LU("bytes", len));
+		}
+	} else if (log_limit_hit(&s->refused_limit, now.mono.us, &swallowed)) {
+		log_warn("batch_refused", LU("batch", slot->ref.seq),
+		    LU("events", slot->hi - slot->lo),
+		    LS("error", verdict_explain(a, why, sizeof why)),
+		    LU("repeated", swallowed));
+	}
+	sender_split_refused(s, class, slot, a, now);
+}
+
 void
 sender_answer(struct sender *s, uint64_t tag,
     const struct transport_answer *a, struct now now)
@@ -232,7 +253,9 @@ sender_answer(struct sender *s, uint64_t tag,
 	assert(s->in_flight > 0 && s->gate[class].in_flight > 0);
 	s->in_flight--;
 	s->gate[class].in_flight--;
-	bool plain = slot->raw.data != NULL;
+	bool made = slot->raw.data != NULL;
+	bool plain = made && !slot->raw_packed;
+	size_t len = made ? slot->raw.len : slot->ref.body_len;
 	buf_free(&slot->raw);
 	buf_init(&slot->raw, 0);
 
@@ -245,7 +268,7 @@ sender_answer(struct sender *s, uint64_t tag,
 		slot->stale = 0;
 	switch (ru.verdict) {
 	case VERDICT_DONE:
-		sender_done(s, class, slot, now);
+		sender_done(s, class, slot, a, now);
 		return;
 	case VERDICT_RETRY:
 		sender_retry(s, class, slot, a, &ru, now);
@@ -255,7 +278,9 @@ sender_answer(struct sender *s, uint64_t tag,
 		return;
 	case VERDICT_TOO_LARGE:
 	case VERDICT_REFUSED:
-		sender_set_aside(s, class, slot, a, now);
+		sender_up(s);
+		sender_unhold(s, class);
+		sender_refused(s, class, slot, a, ru.verdict, len, now);
 		return;
 	case VERDICT_NO_CODING:
 		sender_no_coding(s, class, slot, plain, a, now);

@@ -57,6 +57,12 @@ struct sender {
 	struct mono		 key_next;
 	uint64_t		 key_stamp;
 
+	/* Learned from 413s, until the next reload; 0: nothing yet. */
+	uint64_t		 too_large;	/* body, bytes as sent */
+	uint64_t		 max_raw;	/* JSON of a batch, bytes */
+
+	struct batch		*packer;	/* made for the first split */
+	struct buf		 parent;	/* a batch's JSON, while splitting */
 	struct log_limit	 read_limit, down_limit, hold_limit;
 	struct log_limit	 refused_limit;
 	struct buf		 scratch;
@@ -66,5 +72,27 @@ struct sender {
 /* The slot under way with this tag, or NULL. */
 struct slot	*sender_slot(struct sender *, uint64_t tag, int *ret_class);
 void		 sender_ramp_start(struct sender *);
+
+/* sender_split.c */
+/*
+ * Make the request's body for a slot that is being split, into slot->raw.
+ * batch: of the slot. 0, -EBADMSG, -errno.
+ */
+int	sender_split_build(struct sender *, struct slot *,
+	    const struct spool_batch *, bool plain, struct why *) MUSTUSE;
+/* The id of the request: the batch's own, or one derived for the piece. */
+void	sender_split_id(const struct slot *, const struct spool_batch *,
+	    char dst[SPOOL_ID_MAX + 24]);
+/*
+ * What is under way is refused: halve it, or bury it when it is one event.
+ */
+void	sender_split_refused(struct sender *, int class, struct slot *,
+	    const struct transport_answer *, struct now);
+/* A 2xx: finish the piece, but for the events that the answer refuses. */
+void	sender_split_taken(struct sender *, int class, struct slot *,
+	    const struct transport_answer *, struct now);
+/* Halve it without asking. */
+void	sender_split_halve(struct sender *, int class, struct slot *,
+	    struct mono);
 
 #endif

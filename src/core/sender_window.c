@@ -82,8 +82,10 @@ window_init(struct window *w, struct spool *spool, size_t n)
 void
 window_free(struct window *w)
 {
-	for (size_t i = 0; i < w->slots_n; i++)
+	for (size_t i = 0; i < w->slots_n; i++) {
 		buf_free(&w->slots[i].raw);
+		free(w->slots[i].fate);
+	}
 	free(w->slots);
 	free(w->buckets);
 }
@@ -128,6 +130,10 @@ window_add(struct window *w, const struct spool_ref *ref)
 	s->not_before = s->sent_at = (struct mono){ 0 };
 	s->spool = w->spool;
 	s->ref = *ref;
+	/* It was being cut in pieces when the process ended. */
+	s->split = ref->finished > 0;
+	s->lo = ref->finished;
+	s->hi = ref->events;
 	s->lane = ref->run_hash;
 	s->newer = NULL;
 	s->older = w->newest;
@@ -206,6 +212,8 @@ window_put_back(struct window *w, struct slot *s, struct mono not_before,
 {
 	if (s->state == SLOT_READY)
 		window_list_remove(&w->ready, s);
+	else if (s->state == SLOT_BURY)
+		window_list_remove(&w->bury, s);
 	s->not_before = not_before;
 	if (not_before.us > now.us) {
 		s->state = SLOT_LATER;
@@ -217,6 +225,14 @@ window_put_back(struct window *w, struct slot *s, struct mono not_before,
 		window_list_append(&w->ready, s);
 	else
 		window_list_insert(&w->ready, s);
+}
+
+void
+window_bury(struct window *w, struct slot *s)
+{
+	assert(s->state == SLOT_FLIGHT);
+	s->state = SLOT_BURY;
+	window_list_append(&w->bury, s);
 }
 
 static void
@@ -246,6 +262,8 @@ window_finish(struct window *w, struct slot *s)
 		window_list_remove(&w->ready, s);
 	else if (s->state == SLOT_LATER)
 		window_list_remove(&w->later, s);
+	else if (s->state == SLOT_BURY)
+		window_list_remove(&w->bury, s);
 	window_leave_lane(w, s);
 	if (s->older != NULL)
 		s->older->newer = s->newer;
@@ -257,6 +275,8 @@ window_finish(struct window *w, struct slot *s)
 		w->newest = s->older;
 	buf_free(&s->raw);
 	buf_init(&s->raw, 0);
+	free(s->fate);
+	s->fate = NULL;
 	s->state = SLOT_FREE;
 	window_list_append(&w->free, s);
 }

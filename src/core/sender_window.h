@@ -20,6 +20,7 @@ enum slot_state {
 	SLOT_READY,		/* may be sent */
 	SLOT_LATER,		/* may be sent from not_before on */
 	SLOT_FLIGHT,
+	SLOT_BURY,		/* its dead letter waits for a sync round */
 };
 
 struct slot {
@@ -34,7 +35,17 @@ struct slot {
 	struct mono	 not_before;
 	struct mono	 sent_at;
 	uint64_t	 successes_seen; /* at its last failure */
-	struct buf	 raw;		/* uncompressed body under way */
+	struct buf	 raw;		/* a body made for this request */
+	bool		 raw_packed;	/* and it is zstd */
+
+	/*
+	 * Bisecting: events [lo, hi) of the batch are the request; those
+	 * before lo are finished (ref.finished).
+	 */
+	bool		 split;
+	uint32_t	 lo, hi;
+	uint8_t		*fate;		/* of [lo, hi), after an answer */
+	uint64_t	 letter;	/* dead_written() that must be safe */
 
 	struct slot	*lane_next;	/* behind it in its lane */
 	struct slot	*lane_tail;	/* of the lane; valid in its head */
@@ -53,7 +64,7 @@ struct window {
 	size_t		 slots_n;
 	struct slot	**buckets;
 	size_t		 buckets_n;
-	struct slot_list free, ready, later;
+	struct slot_list free, ready, later, bury;
 	struct slot	*oldest, *newest;
 	struct spool	*spool;
 	struct spool_cursor cursor;
@@ -75,9 +86,11 @@ struct slot *window_pick(struct window *, struct mono);
 struct mono window_next(const struct window *);
 /* READY -> FLIGHT. */
 void	window_take(struct window *, struct slot *, struct mono);
-/* FLIGHT (or READY) -> READY, or LATER when not_before is in the future. */
+/* FLIGHT, BURY (or READY) -> READY, or LATER when not_before is in the future. */
 void	window_put_back(struct window *, struct slot *, struct mono not_before,
 	    struct mono now, bool to_tail);
+/* FLIGHT -> BURY. */
+void	window_bury(struct window *, struct slot *);
 /* The batch is finished: the next of its lane becomes ready. */
 void	window_finish(struct window *, struct slot *);
 

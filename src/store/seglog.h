@@ -68,7 +68,7 @@ struct seglog_info {
 };
 
 /* What a sync round has to make durable. */
-#define SEGLOG_SYNC_MAX	16
+#define SEGLOG_SYNC_MAX	48
 struct seglog_sync {
 	struct {
 		int	fd;

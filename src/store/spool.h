@@ -72,6 +72,7 @@ struct spool_ref {
 	uint64_t	run_hash;	/* xxh3 of the runId; records: 0 */
 	uint32_t	body_len;
 	uint32_t	events;
+	uint32_t	finished;	/* of them, see spool_progress() */
 };
 
 /* The whole description of a batch, without its body. */
@@ -171,14 +172,23 @@ int	spool_load(struct spool *, const struct spool_ref *,
 
 /*
  * The batch waits no more: so many of its events were delivered, went to
- * dead, were dropped for a reason; their sum is its events. It counts at
- * once. If the mark cannot be written now (-ENOSPC, -EIO; returned as
+ * dead, were dropped for a reason. What is left to the number of its events
+ * has moved to another batch. It counts at once. If the mark cannot be written now (-ENOSPC, -EIO; returned as
  * information) it is kept and written by a later spool_flush(); a crash before
  * that sends the batch again under the same id.
  */
 int	spool_done(struct spool *, const struct spool_ref *,
 	    uint32_t delivered, uint32_t dead, uint32_t dropped,
 	    enum spool_drop, struct why *);
+
+/*
+ * Part of the batch is finished: its first `upto` events, of which since the
+ * last call so many were delivered, went to dead, or moved to a batch of their
+ * own. Updates ref->finished; survives restarts as spool_done() does, whose
+ * counts are then those of the rest.
+ */
+int	spool_progress(struct spool *, struct spool_ref *, uint32_t upto,
+	    uint32_t delivered, uint32_t dead, struct why *);
 
 /* The oldest waiting batch: when it was sealed. false when none waits. */
 bool	spool_oldest(struct spool *, struct wall *ret);
