@@ -91,7 +91,7 @@ need_build_packages() {
 	    "autoconf automake gcc glibc-devel make pkgconf-pkg-config
 	    libevent-devel msgpack-devel libyaml-devel
 	    libzstd-devel libcurl-devel xxhash-devel
-	    json-c-devel uthash-devel"
+	    json-c-devel uthash-devel diffutils findutils tar"
 }
 
 # copy_source FROM TO: the sources without what a build has left there.
