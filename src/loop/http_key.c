@@ -75,7 +75,7 @@ http_key_is_stale(struct http_key *k, const struct conf *conf)
 
 int
 http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
-    char **ret_line, struct why *why)
+    const char **ret_line, struct why *why)
 {
 	const size_t head = sizeof HTTP_KEY_HEAD - 1;
 

@@ -19,10 +19,10 @@ void		 http_key_free(struct http_key *);
 void		 http_key_reset(struct http_key *);
 /*
  * Find the key in force. Returns 0, and "authorization: Bearer ..." in
- * *ret_line, which stays readable, with this key or a newer one, until
- * http_key_free(); or -errno as conf_api_key(), with a sentence in why.
+ * *ret_line, until the next call; or -errno as conf_api_key(), with a sentence
+ * in why.
  */
 int		 http_key_line(struct http_key *, const struct conf *,
-		    struct mono, char **ret_line, struct why *) MUSTUSE;
+		    struct mono, const char **ret_line, struct why *) MUSTUSE;
 
 #endif

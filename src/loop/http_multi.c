@@ -220,6 +220,8 @@ on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 	struct mono now;
 
 	hm->kicked = timeout_ms == 0;
+	if (hm->kicked)
+		loop_poke(hm->loop);
 	if (timeout_ms <= 0) {
 		hm->due = MONO_NEVER;
 		return 0;
@@ -239,7 +241,7 @@ http_multi_turn(struct http_multi *hm)
 		http_multi_act(hm, CURL_SOCKET_TIMEOUT, 0);
 	}
 	if (hm->kicked)
-		loop_wake(hm->loop);
+		loop_poke(hm->loop);
 }
 
 /* --- life ----------------------------------------------------------------- */

@@ -200,12 +200,15 @@ http_request_set_callbacks(CURL *easy, struct http_request *rq)
 	return r;
 }
 
+static void	http_request_wipe_key(struct http_request *);
+
 static void
 http_request_free(struct http_request *rq)
 {
 	http_request_stop(rq);
 	if (rq->easy != NULL)
 		curl_easy_cleanup(rq->easy);
+	http_request_wipe_key(rq);
 	free(rq->body);
 	free(rq->answer_body);
 	free(rq);
@@ -309,10 +312,33 @@ http_wire_new(struct loop *loop, const struct conf *conf,
 
 /* --- sending -------------------------------------------------------------- */
 
+static void
+http_request_wipe_key(struct http_request *rq)
+{
+	if (rq->key_line != NULL)
+		explicit_bzero(rq->key_line, rq->key_line_size);
+	free(rq->key_line);
+	rq->key_line = NULL;
+	rq->key_line_size = 0;
+}
+
+static void
+http_request_copy_key(struct http_request *rq, const char *line)
+{
+	size_t size = strlen(line) + 1;
+
+	if (size > rq->key_line_size) {
+		http_request_wipe_key(rq);
+		rq->key_line = mem_alloc(size);
+		rq->key_line_size = size;
+	}
+	memcpy(rq->key_line, line, size);
+}
+
 /* Chain the header's lines; all text lies in the request or is constant. */
 static void
 http_request_set_lines(struct http_request *rq,
-    const struct transport_request *tr, char *key_line)
+    const struct transport_request *tr, const char *key_line)
 {
 	static char type[] = "content-type: application/json";
 	static char coding[] = "content-encoding: zstd";
@@ -320,7 +346,8 @@ http_request_set_lines(struct http_request *rq,
 	char *lines[HTTP_WIRE_LINES];
 	size_t n = 0;
 
-	lines[n++] = key_line;
+	http_request_copy_key(rq, key_line);
+	lines[n++] = rq->key_line;
 	lines[n++] = type;
 	if (tr->compressed)
 		lines[n++] = coding;
@@ -381,7 +408,7 @@ http_request_set_body(struct http_request *rq,
 
 int
 http_request_start(struct http_request *rq, const struct transport_request *tr,
-    char *key_line, struct why *why)
+    const char *key_line, struct why *why)
 {
 	CURL *easy = rq->easy;
 	CURLcode r;

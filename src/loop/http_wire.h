@@ -42,6 +42,8 @@ struct http_request {
 
 	/* The header, one node a line. */
 	struct curl_slist	 lines[HTTP_WIRE_LINES];
+	char			*key_line;	/* a copy: a reload changes it */
+	size_t			 key_line_size;
 	char			 id_line[160];
 	char			 part_line[48];
 	char			 reason_line[64];
@@ -92,8 +94,8 @@ struct http_request *http_wire_find(struct http_wire *, uint64_t tag);
  * before.
  */
 int	http_request_start(struct http_request *,
-	    const struct transport_request *, char *key_line, struct why *)
-	    MUSTUSE;
+	    const struct transport_request *, const char *key_line,
+	    struct why *) MUSTUSE;
 /* Take it from libcurl, ended or not. */
 void	http_request_stop(struct http_request *);
 /* It is not busy any more: memory above the usual is given back. */

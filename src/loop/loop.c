@@ -33,6 +33,7 @@ struct loop {
 	struct event		*timer;
 	struct mono		 armed;		/* MONO_NEVER: it is not */
 	bool			 woken;
+	bool			 poked;
 	bool			 quit;
 	struct loop_hook	 hooks[LOOP_HOOKS_MAX];
 	size_t			 hooks_n;
@@ -120,6 +121,12 @@ loop_wake(struct loop *lo)
 }
 
 void
+loop_poke(struct loop *lo)
+{
+	lo->poked = true;
+}
+
+void
 loop_add_hook(struct loop *lo, void (*fn)(void *), void *arg)
 {
 	assert(lo->hooks_n < LOOP_HOOKS_MAX);
@@ -182,6 +189,7 @@ loop_turn(struct loop *lo)
 			engine_turn(lo->engine, now);
 		}
 	}
+	lo->poked = false;
 	for (size_t i = 0; i < lo->hooks_n; i++)
 		lo->hooks[i].fn(lo->hooks[i].arg);
 }
@@ -192,7 +200,7 @@ loop_is_pressed(struct loop *lo)
 {
 	struct mono now;
 
-	if (lo->woken)
+	if (lo->woken || lo->poked)
 		return true;
 	if (lo->engine == NULL)
 		return false;

@@ -30,6 +30,8 @@ void	loop_set_engine(struct loop *, struct engine *);
 
 /* Something happened that the engine has to see at the end of this turn. */
 void	loop_wake(struct loop *);
+/* The hooks have to run, without waiting for an event; the engine has not. */
+void	loop_poke(struct loop *);
 
 /*
  * Call fn at the end of every turn, after the engine's; hooks run in the order

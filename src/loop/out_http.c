@@ -95,7 +95,7 @@ out_http_send(struct transport *tp, const struct transport_request *tr,
 	struct http_request *rq = http_wire_request(out->wire, out->conf,
 	    why);
 	struct why key_why;
-	char *key_line;
+	const char *key_line;
 	int r;
 
 	if (rq == NULL)
