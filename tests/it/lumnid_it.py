@@ -259,10 +259,15 @@ class Upstream(Process):
         return read_lines(self.out)
 
 
-def read_lines(path):
+def each_line(path):
     """What an upstream wrote: one dict a request."""
     with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
+        for line in f:
+            yield json.loads(line)
+
+
+def read_lines(path):
+    return list(each_line(path))
 
 
 class Lumnid(Process):
@@ -551,32 +556,41 @@ class Case:
         if not value:
             raise Failure(what)
 
-    def taken(self):
-        """The requests that the upstream took, in order."""
-        lines = read_lines(self.out)
-        for line in lines:
+    def each_taken(self):
+        """The requests that the upstream took, in order. A violation of the
+        contract by any request is a failure."""
+        for line in each_line(self.out):
             if "violation" in line:
                 raise Failure(f"violation: {line['violation']} "
                               f"(request {line['seq']})")
-        return [x for x in lines if x["taken"] and not x["duplicate"]]
+            if line["taken"] and not line["duplicate"]:
+                yield line
 
-    def runs(self):
-        """runId -> the events that were taken, in the order of taking.
-        Checks that the parts of each run came in order, from 1 on, without
-        a gap."""
-        runs, parts = {}, {}
-        for line in self.taken():
+    def taken(self):
+        return list(self.each_taken())
+
+    def each_part(self):
+        """(runId, events) of what was taken, in the order of taking. Checks
+        that the parts of each run came in order, from 1 on, without a
+        gap."""
+        parts = {}
+        for line in self.each_taken():
             if line["route"] != "events":
                 continue
-            body = line["body"]
-            run = body["runId"]
+            run = line["body"]["runId"]
             parts[run] = parts.get(run, 0) + 1
             if line["part"] != parts[run]:
                 raise Failure(f"run {run}: part {line['part']} came where "
                               f"{parts[run]} was due")
             gone = set(line.get("refused", ()))
-            runs.setdefault(run, []).extend(
-                e for i, e in enumerate(body["events"]) if i not in gone)
+            yield run, [e for i, e in enumerate(line["body"]["events"])
+                        if i not in gone]
+
+    def runs(self):
+        """runId -> its events that were taken, in order."""
+        runs = {}
+        for run, events in self.each_part():
+            runs.setdefault(run, []).extend(events)
         return runs
 
     def check_runs(self, sent, key="n", may_lack=()):
@@ -608,15 +622,16 @@ class Case:
         """Check what the load generator sent: `events` in all, of which
         exactly `lost` are absent; numbered 0, 1, ... within each run, the
         last of the type run_end."""
-        runs = self.runs()
-        total = 0
-        for run, got in runs.items():
-            total += len(got)
-            n = [e["n"] for e in got]
+        runs, ended = {}, set()
+        for run, got in self.each_part():
+            runs.setdefault(run, []).extend(e["n"] for e in got)
+            if got[-1]["type"] == "run_end":
+                ended.add(run)
+        total = sum(map(len, runs.values()))
+        for run, n in runs.items():
             if n != sorted(set(n)):
                 raise Failure(f"run {run}: not in order, or twice: {n}")
-            if not lost and (n != list(range(len(n)))
-                             or got[-1]["type"] != "run_end"):
+            if not lost and (n != list(range(len(n))) or run not in ended):
                 raise Failure(f"run {run}: not whole: {n}")
         if total != events - lost:
             raise Failure(f"{events} events were sent, {lost} were dropped "
