@@ -250,20 +250,22 @@ batch_unpack_stream(ZSTD_DCtx *zd, const void *p, size_t n, struct buf *dst,
 	if (ZSTD_isError(e))
 		return batch_zstd_fail(why, e, "window");
 	while (r != 0) {
+		uint8_t over, *w = &over;
 		size_t left = BATCH_CHUNK;
-		/* The last steps up to the limit may be small. */
 		if (dst->max != 0 && dst->max - dst->len < left)
 			left = dst->max - dst->len;
-		uint8_t *w = buf_room(dst, left != 0 ? left : 1);
-		if (w == NULL)
-			return why_set(why, buf_error(dst),
-			    "the body is too large unpacked");
-		ZSTD_outBuffer out = { w, left, 0 };
+		if (left > 0 && (w = buf_room(dst, left)) == NULL)
+			return why_set(why, buf_error(dst), "out of memory");
+		/* At the limit, one byte more shows that there is more. */
+		ZSTD_outBuffer out = { w, left > 0 ? left : 1, 0 };
 		size_t before = in.pos;
 		r = ZSTD_decompressStream(zd, &out, &in);
 		if (ZSTD_isError(r))
 			return why_set(why, -EBADMSG, "zstd: %s",
 			    ZSTD_getErrorName(r));
+		if (left == 0 && out.pos > 0)
+			return why_set(why, -ENOBUFS,
+			    "the body is too large unpacked");
 		dst->len += out.pos;
 		if (r != 0 && out.pos == 0 && in.pos == before)
 			return why_set(why, -EBADMSG, "zstd: cut short");

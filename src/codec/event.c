@@ -15,7 +15,8 @@
  * The run id. runId goes into the batch's envelope and not into the event.
  * Where it is absent traceId serves, and stays in a flat event. A runId that
  * is there but bad is refused, also beside a good traceId: to fall back would
- * tear a run apart. traceId beside runId is never looked at.
+ * tear a run apart. traceId beside runId is not looked at, but that beside
+ * `events` it is no container.
  *
  * Twice the same key. In an envelope or record it is refused, and so is a
  * run id that is there twice, since readers differ on which one counts. Within
@@ -445,6 +446,12 @@ event_read_envelope(struct event_dec *d, uint32_t n)
 			break;
 		case EVENT_KEY_TRACE_ID:
 			trace = d->m.p;
+			if (!mpjson_head(&d->m, &h))
+				return event_broken(d);
+			if (h.type == MP_MAP || h.type == MP_ARRAY)
+				return event_refuse(d, EVENT_BAD_RUN_ID,
+				    "traceId is a map or an array");
+			d->m.p = trace;
 			if (!mpjson_skip(&d->m))
 				return event_broken(d);
 			break;
@@ -730,6 +737,8 @@ event_code_name(enum event_code code)
 		[EVENT_TOO_MANY_RUNS] = "too_many_runs",
 		[EVENT_NOT_SUPPORTED] = "not_supported",
 		[EVENT_STOPPING] = "stopping",
+		[EVENT_FORBIDDEN] = "forbidden",
+		[EVENT_TOO_MANY_CONNECTIONS] = "too_many_connections",
 	};
 
 	assert((unsigned)code < EVENT_CODES);
