@@ -1,0 +1,72 @@
+/*
+ * event_put: the parts that every form of message is made of: its run id, its
+ * ack id, and the events themselves. Which part may stand where is event.c's.
+ */
+#ifndef LUMNID_CODEC_EVENT_PUT_H
+#define LUMNID_CODEC_EVENT_PUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cdefs.h"
+#include "base/why.h"
+#include "codec/event.h"
+#include "codec/mpjson.h"
+
+/* The keys that mean something at the top of a message or event. */
+enum event_key {
+	EVENT_KEY_OTHER,
+	EVENT_KEY_ACK,
+	EVENT_KEY_AT,
+	EVENT_KEY_CHANGE,
+	EVENT_KEY_END,
+	EVENT_KEY_EVENTS,
+	EVENT_KEY_POLICY,
+	EVENT_KEY_RUN_ID,
+	EVENT_KEY_TRACE_ID,
+	EVENT_KEY_TYPE,
+};
+
+/* One decode under way. */
+struct event_dec {
+	struct mpjson			 m;
+	struct event_message		*msg;
+	const struct event_options	*opt;
+	struct why			*why;
+	bool				 has_at;	/* of this event */
+	bool				 is_end;
+};
+
+/* Set the sentence, return the code. */
+enum event_code	event_refuse(struct event_dec *, enum event_code,
+		    const char *text);
+/* The code for what mpjson met when it returned false. */
+enum event_code	event_broken(struct event_dec *);
+
+/* Take the next value as the run id, or as the ack id, of the message. */
+enum event_code	event_take_runid(struct event_dec *) MUSTUSE;
+enum event_code	event_take_ack(struct event_dec *) MUSTUSE;
+
+/*
+ * Step over a key's head; *ret tells which key it is, and a string's bytes
+ * come next. Returns false when it is no msgpack.
+ */
+bool		event_read_key(struct event_dec *, struct mp_head *,
+		    enum event_key *ret) MUSTUSE;
+
+/* Begin an event: a place in the message's table, and the brace. */
+enum event_code	event_open(struct event_dec *) MUSTUSE;
+/*
+ * Write one pair of the open event, after event_read_key().
+ * start: where the key's head is. Returns false when it is broken.
+ */
+bool		event_put_pair(struct event_dec *, const struct mp_head *key,
+		    const uint8_t *start, enum event_key) MUSTUSE;
+/* End the event: `at` where it is missing, the brace, its length. */
+enum event_code	event_close(struct event_dec *) MUSTUSE;
+/* The next value as one event; the code to refuse with when it is no map. */
+enum event_code	event_put_map(struct event_dec *, enum event_code not_a_map)
+		    MUSTUSE;
+
+#endif
