@@ -404,10 +404,10 @@ class LumniCallbackHandler(_Base):
             how["status"] = "cancelled"
             return how
         own = step.id
-        origin = _failure.origin_of(error, step.root.run_id, own, step.below)
-        if step.hidden and origin == own:
+        if step.hidden:
             # It has no event that could say so.
-            origin = step.visible_parent() or own
+            own = step.visible_parent() or own
+        origin = _failure.origin_of(error, step.root.run_id, own, step.below)
         if step.parent is not None:
             _failure.remember(step.parent.below, error, origin)
         if origin == own:
