@@ -15,7 +15,8 @@ allowed() {
 	store) echo base store ;;
 	core) echo base codec store core ;;
 	loop) echo base codec core loop ;;
-	top) echo base codec core loop ;;
+	ctl) echo base codec ctl ;;
+	top) echo base codec core loop ctl ;;
 	*) echo ;;
 	esac
 }

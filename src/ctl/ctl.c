@@ -1,0 +1,114 @@
+/* ctl: what the commands of lumnictl share. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "base/why.h"
+#include "ctl/ctl.h"
+
+#define CTL_SOCKET	RUNSTATEDIR "/lumnid/lumnid.sock"
+
+static void
+ctl_verror(const char *fmt, va_list ap)
+{
+	(void)fflush(stdout);	/* in the order in which it happened */
+	(void)fputs("lumnictl: ", stderr);
+	(void)vfprintf(stderr, fmt, ap);
+	(void)fputc('\n', stderr);
+}
+
+void
+ctl_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	ctl_verror(fmt, ap);
+	va_end(ap);
+}
+
+static int
+ctl_try_help(const struct ctl_command *cmd)
+{
+	(void)fprintf(stderr, "Try 'lumnictl%s%s --help'.\n",
+	    cmd != NULL ? " " : "", cmd != NULL ? cmd->name : "");
+	return CTL_USAGE;
+}
+
+int
+ctl_usage(const struct ctl_command *cmd, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	ctl_verror(fmt, ap);
+	va_end(ap);
+	return ctl_try_help(cmd);
+}
+
+int
+ctl_option(struct ctl *ctl, const struct ctl_command *cmd, int opt,
+    const char *arg)
+{
+	struct why why;
+
+	switch (opt) {
+	case CTL_OPT_SOCKET:
+		ctl->socket = arg;
+		return -1;
+	case CTL_OPT_TIMEOUT:
+		if (units_parse_duration(arg, &ctl->timeout_ms, &why) < 0)
+			return ctl_usage(cmd, "--timeout: %s", why.text);
+		return -1;
+	case 'q':
+		ctl->quiet = true;
+		return -1;
+	case 'h':
+	case CTL_OPT_HELP:
+		(void)fputs(cmd != NULL ? cmd->usage : "", stdout);
+		return CTL_OK;
+	default:
+		/* getopt_long() has said what is wrong. */
+		return ctl_try_help(cmd);
+	}
+}
+
+const char *
+ctl_socket(const struct ctl *ctl)
+{
+	static const char scheme[] = "unix://";
+	const char *address;
+
+	if (ctl->socket != NULL)
+		return ctl->socket;
+	address = getenv("LUMNID_ADDRESS");
+	if (address == NULL || address[0] == '\0')
+		return CTL_SOCKET;
+	if (strncmp(address, scheme, sizeof scheme - 1) == 0 &&
+	    address[sizeof scheme - 1] == '/')
+		return address + sizeof scheme - 1;
+	ctl_error("LUMNID_ADDRESS is \"%s\", which is no unix:///path; name "
+	    "lumnid's socket with --socket", address);
+	return NULL;
+}
+
+const char *
+ctl_clean(const char *text, size_t len, char *dst, size_t n)
+{
+	size_t out = 0;
+
+	for (size_t i = 0; i < len && out + 1 < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (c >= 0x80 && c < 0xa0 && i > 0 &&
+		    (unsigned char)text[i - 1] == 0xc2)
+			dst[out - 1] = '?';	/* C1 controls: two bytes */
+		else
+			dst[out++] = c < ' ' || c == 0x7f ? '?' : text[i];
+	}
+	dst[out] = '\0';
+	return dst;
+}
