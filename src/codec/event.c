@@ -342,7 +342,8 @@ event_find_ack(struct event_dec *d, const uint8_t *p, size_t len)
 	if (ack == NULL || (is_run && !is_envelope))
 		return;
 	d->m.p = ack;
-	(void)event_take_ack(d); /* a bad one is none */
+	if (event_take_ack(d) != EVENT_OK)
+		d->msg->ack.len = 0;
 }
 
 /* Decode; on failure the caller looks for the ack. */
