@@ -173,9 +173,10 @@ int	spool_load(struct spool *, const struct spool_ref *,
 /*
  * The batch waits no more: so many of its events were delivered, went to
  * dead, were dropped for a reason. What is left to the number of its events
- * has moved to another batch. It counts at once. If the mark cannot be written now (-ENOSPC, -EIO; returned as
- * information) it is kept and written by a later spool_flush(); a crash before
- * that sends the batch again under the same id.
+ * has moved to another batch. It counts at once. If the mark cannot be
+ * written now (-ENOSPC, -EIO; returned as information) it is kept and written
+ * by a later spool_flush(); a crash before that sends the batch again under
+ * the same id.
  */
 int	spool_done(struct spool *, const struct spool_ref *,
 	    uint32_t delivered, uint32_t dead, uint32_t dropped,
