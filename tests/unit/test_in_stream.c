@@ -17,7 +17,7 @@
 #include "core/engine.h"
 #include "loop/in_stream.h"
 #include "loop/loop.h"
-#include "unit/unit.h"
+#include "unit.h"
 
 /* --- a fake engine -------------------------------------------------------- */
 

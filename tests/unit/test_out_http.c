@@ -19,7 +19,7 @@
 #include "loop/http_key.h"
 #include "loop/loop.h"
 #include "loop/out_http.h"
-#include "unit/unit.h"
+#include "unit.h"
 
 /* --- a fake engine -------------------------------------------------------- */
 
