@@ -105,7 +105,7 @@ const struct conf_key conf_keys[] = {
 	    .help = "The socket's group, whose members may send. Without it, "
 	    "lumnid's own." },
 	{ "listen.unix.allow_uids", LIST(listen.unix_stream.allow_uids,
-	    CONF_USERS), .def = "",
+	    CONF_USERS), .def = "", LIVE,
 	    .help = "Only these users may send, by name or number. Without "
 	    "it, all who may connect." },
 	{ "listen.udp", TEXT(listen.udp, CONF_ADDRESS),
