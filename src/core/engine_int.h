@@ -89,6 +89,7 @@ struct engine {
 	struct journal_part	*parts;		/* for state records */
 
 	struct engine_sealing	*sealing, **sealing_tail;
+	uint64_t		 leaving;	/* JSON bytes in `sealing` */
 	struct engine_marks	 marks;
 	struct engine_acks	 acks;		/* marks: journal_appended() */
 	struct engine_acks	 record_acks;	/* marks: seq */

@@ -96,6 +96,8 @@ engine_sealing_push(struct engine *e, const struct run *run, uint32_t k,
 	memcpy(s->runid, run->runid, run->runid_len);
 	s->n = k;
 	s->events = mem_dup(run->events, k * sizeof *run->events);
+	for (uint32_t i = 0; i < k; i++)
+		e->leaving += run->events[i].place.len;
 	*e->sealing_tail = s;
 	e->sealing_tail = &s->next;
 }
@@ -227,7 +229,11 @@ engine_under_pressure(const struct engine *e)
 {
 	uint64_t max = e->conf->storage.journal_max;
 
-	return journal_bytes(e->journal) > max - max / 8 &&
+	/*
+	 * What is sealed but not durable yet still lies there, and will not
+	 * for long.
+	 */
+	return journal_bytes(e->journal) > max - max / 8 + e->leaving &&
 	    runs_age_first(e->runs) != NULL &&
 	    journal_oldest_live(e->journal) != 0;
 }
@@ -254,11 +260,7 @@ engine_next_due(struct engine *e, struct now now, enum spool_reason *ret)
 		*ret = SPOOL_AGE;
 		return r;
 	}
-	/*
-	 * Sealed batches still hold their events until the next round has
-	 * made them durable; do not seal everything while that is under way.
-	 */
-	if (r != NULL && e->sealing == NULL && engine_under_pressure(e)) {
+	if (r != NULL && engine_under_pressure(e)) {
 		*ret = SPOOL_PRESSURE;
 		return r;
 	}
@@ -327,6 +329,14 @@ engine_seal_release(struct engine *e, uint64_t durable)
 	m->n = kept;
 }
 
+/* Its bytes are no more on their way out. */
+static void
+engine_left(struct engine *e, const struct engine_sealing *s)
+{
+	for (uint32_t i = 0; i < s->n; i++)
+		e->leaving -= s->events[i].place.len;
+}
+
 void
 engine_seal_durable(struct engine *e, uint64_t seq, struct now now)
 {
@@ -347,6 +357,7 @@ engine_seal_durable(struct engine *e, uint64_t seq, struct now now)
 		}
 		for (uint32_t i = 0; i < s->n; i++)
 			engine_marks_push(e, s->events[i].place.segno);
+		engine_left(e, s);
 		e->batch_seq = s->ref.seq;
 		e->sealing = s->next;
 		if (e->sealing == NULL)
@@ -363,6 +374,7 @@ engine_seal_give_back(struct engine *e, struct engine_sealing *s,
 {
 	struct run *run = runs_find(e->runs, s->runid, s->runid_len);
 
+	engine_left(e, s);
 	if (run == NULL)
 		run = runs_open(e->runs, s->runid, s->runid_len, now);
 	runs_prepend(e->runs, run, s->events, s->n, s->last_lsn, now);

@@ -232,7 +232,8 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 		.read = sender_read_body,
 		.arg = s,
 	};
-	window_take(w, slot, now.mono);
+	window_take(w, slot);
+	slot->sent = ++s->sent;
 	r = s->env.transport->send(s->env.transport, &rq, &why);
 	if (r < 0) {
 		log_warn("send_failed", LS("error", why.text));

@@ -51,17 +51,22 @@ sender_up(struct sender *s)
 static void
 sender_unhold(struct sender *s, int class)
 {
-	struct sender_gate *g = &s->gate[class];
+	bool was = false;
 
-	if (!g->held)
-		return;
-	g->held = false;
-	g->why[0] = '\0';
-	backoff_reset(&g->backoff);
 	s->key_watch = false;
-	for (int c = 0; c < SENDER_CLASSES; c++)
-		s->key_watch |= s->gate[c].held;
-	if (!s->key_watch && log_limit_over(&s->hold_limit))
+	for (int c = 0; c < SENDER_CLASSES; c++) {
+		struct sender_gate *g = &s->gate[c];
+
+		/* A key that is good for one route is good for all. */
+		if (g->held && (c == class || g->all_routes)) {
+			was = true;
+			g->held = false;
+			g->why[0] = '\0';
+			backoff_reset(&g->backoff);
+		}
+		s->key_watch |= g->held;
+	}
+	if (was && !s->key_watch && log_limit_over(&s->hold_limit))
 		log_info("upstream_hold_over", LS("route",
 		    class == SENDER_RUNS ? "events" : "records"));
 }
@@ -70,7 +75,7 @@ static void
 sender_done(struct sender *s, int class, struct slot *slot,
     const struct transport_answer *a, struct now now)
 {
-	s->successes++;
+	s->suspect = 0;
 	s->last_success = now.mono;
 	sender_up(s);
 	sender_unhold(s, class);
@@ -90,7 +95,7 @@ sender_down(struct sender *s, const struct transport_answer *a,
 	wait = backoff_fail(&s->backoff, &s->env.rng, now.mono, BACKOFF_MIN_MS,
 	    BACKOFF_MAX_MS, ru->retry_after_ms);
 	s->down = true;
-	s->failed_at = now.mono;
+	s->failed_at = s->sent;
 	if (ru->slow_down)
 		sender_ramp_down(s);
 	else
@@ -98,6 +103,23 @@ sender_down(struct sender *s, const struct transport_answer *a,
 	if (log_limit_hit(&s->down_limit, now.mono.us, &swallowed))
 		log_warn("upstream_down", LS("error", s->why),
 		    LI("retry_in_ms", wait), LU("repeated", swallowed));
+}
+
+/*
+ * A 5xx may be the batch's own fault. Until a second batch has failed too, the
+ * one waits alone and the next is tried, one at a time.
+ */
+static bool
+sender_suspects(struct sender *s, const struct slot *slot,
+    const struct transport_answer *a, const struct verdict_ruling *ru)
+{
+	if (s->down || a->result != TRANSPORT_ANSWERED || ru->slow_down)
+		return false;
+	if (s->suspect != 0 && s->suspect != slot->ref.seq)
+		return false;
+	s->suspect = slot->ref.seq;
+	sender_ramp_start(s);
+	return true;
 }
 
 static void
@@ -109,24 +131,19 @@ sender_retry(struct sender *s, int class, struct slot *slot,
 	struct mono later = { 0 };
 
 	slot->attempts++;
-	/*
-	 * Others got through since this batch failed last: the fault lies
-	 * with the batch, so it waits alone and holds up nobody.
-	 */
-	if (slot->attempts > 1 && a->result == TRANSPORT_ANSWERED &&
-	    !ru->slow_down && s->successes > slot->successes_seen) {
+	if (sender_suspects(s, slot, a, ru)) {
 		struct backoff own = { .failures = slot->attempts - 1 };
 		(void)backoff_fail(&own, &s->env.rng, now.mono,
 		    BACKOFF_MIN_MS, BACKOFF_MAX_MS, ru->retry_after_ms);
 		later = own.until;
-	} else if (!s->down || slot->sent_at.us >= s->failed_at.us) {
+		(void)verdict_explain(a, s->why, sizeof s->why);
+	} else if (!s->down || slot->sent > s->failed_at) {
 		/*
 		 * Requests that left before the failure was known tell
 		 * nothing new: one outage counts once.
 		 */
 		sender_down(s, a, ru, now);
 	}
-	slot->successes_seen = s->successes;
 	/* To the tail: the next probe is another lane's. */
 	window_put_back(w, slot, later, now.mono, true);
 }
@@ -149,6 +166,7 @@ sender_hold(struct sender *s, int class, struct slot *slot,
 		if (c != class && !ru->all_routes)
 			continue;
 		g->held = true;
+		g->all_routes = ru->all_routes;
 		memcpy(g->why, why, sizeof why);
 		if (c == class || backoff_over(&g->backoff, now.mono))
 			(void)backoff_fail(&g->backoff, &s->env.rng, now.mono,

@@ -26,6 +26,7 @@ enum { SENDER_RECORDS, SENDER_RUNS, SENDER_CLASSES };
 /* A wrong configuration closes a class's gate, but for a slow probe. */
 struct sender_gate {
 	bool		held;
+	bool		all_routes;	/* the key or the host is wrong */
 	size_t		in_flight;
 	struct backoff	backoff;
 	char		why[256];
@@ -43,9 +44,10 @@ struct sender {
 	/* The shared back-off. */
 	bool			 down;
 	struct backoff		 backoff;
-	struct mono		 failed_at;	/* the newest failure */
+	uint64_t		 sent;		/* requests so far */
+	uint64_t		 failed_at;	/* `sent` at the newest failure */
 	char			 why[256];
-	uint64_t		 successes;
+	uint64_t		 suspect;	/* seq: only it has failed */
 	struct mono		 last_success;
 
 	/* AIMD: requests allowed at a time, and where doubling ends. */

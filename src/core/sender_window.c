@@ -126,8 +126,7 @@ window_add(struct window *w, const struct spool_ref *ref)
 	window_list_remove(&w->free, s);
 	s->generation++;
 	s->attempts = s->stale = 0;
-	s->successes_seen = 0;
-	s->not_before = s->sent_at = (struct mono){ 0 };
+	s->not_before = (struct mono){ 0 };
 	s->spool = w->spool;
 	s->ref = *ref;
 	/* It was being cut in pieces when the process ended. */
@@ -198,12 +197,11 @@ window_next(const struct window *w)
 }
 
 void
-window_take(struct window *w, struct slot *s, struct mono now)
+window_take(struct window *w, struct slot *s)
 {
 	assert(s->state == SLOT_READY);
 	window_list_remove(&w->ready, s);
 	s->state = SLOT_FLIGHT;
-	s->sent_at = now;
 }
 
 void

@@ -33,8 +33,7 @@ struct slot {
 	struct spool_ref ref;
 	uint64_t	 lane;		/* key */
 	struct mono	 not_before;
-	struct mono	 sent_at;
-	uint64_t	 successes_seen; /* at its last failure */
+	uint64_t	 sent;		/* number of its newest request */
 	struct buf	 raw;		/* a body made for this request */
 	bool		 raw_packed;	/* and it is zstd */
 
@@ -85,7 +84,7 @@ struct slot *window_pick(struct window *, struct mono);
 /* The earliest not_before of what waits for a time; MONO_NEVER. */
 struct mono window_next(const struct window *);
 /* READY -> FLIGHT. */
-void	window_take(struct window *, struct slot *, struct mono);
+void	window_take(struct window *, struct slot *);
 /* FLIGHT, BURY (or READY) -> READY, or LATER when not_before is in the future. */
 void	window_put_back(struct window *, struct slot *, struct mono not_before,
 	    struct mono now, bool to_tail);

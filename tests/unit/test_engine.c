@@ -16,6 +16,9 @@
 
 static char	dir[256];
 
+/* A message may not be larger than the journal. */
+#define SMALL	"events: {max_message: 64KiB}\nruns: {max_bytes: 256KiB}\n"
+
 static void
 setup(void)
 {
@@ -71,20 +74,19 @@ END_TEST
 
 START_TEST(idle_age_and_size_seal)
 {
-	struct world *w = world_new(2, dir, "runs: {idle: 10s, max_age: 1min, "
+	struct world *w = world_new(2, dir, "runs: {idle: 20s, max_age: 1min, "
 	    "max_events: 5}");
 
 	world_send(w, 0, 1, false, false);
-	world_sleep(w, 9000);
+	world_sleep(w, 19000);
 	ck_assert_uint_eq(w->in_flight, 0);
 	world_sleep(w, 1100);
 	ck_assert_str_eq(only_request(w)->reason, "idle");
 	world_drain(w);
 	/* A run that never rests is cut by age; its parts count on. */
-	for (int i = 0; i < 13; i++) {
-		if (i % 3 == 0)
-			world_send(w, 0, 1, false, false);
-		world_sleep(w, 5000);
+	for (int i = 0; i < 4; i++) {
+		world_send(w, 0, 1, false, false);
+		world_sleep(w, 15000);
 	}
 	ck_assert_str_eq(only_request(w)->reason, "age");
 	ck_assert_uint_eq(only_request(w)->part, 2);
@@ -301,7 +303,6 @@ START_TEST(failed_sync_is_told_and_mended)
 {
 	struct world *w = world_new(12, dir, "");
 
-	log_set_level(LOG_LEVEL_ERROR);
 	w->sync_auto = false;
 	world_send(w, 0, 2, true, true);
 	world_send(w, 1, 2, false, true);
@@ -325,7 +326,7 @@ END_TEST
 
 START_TEST(a_full_journal_refuses_and_recovers)
 {
-	struct world *w = world_new(13, dir, "storage: {journal_max: 2MiB, "
+	struct world *w = world_new(13, dir, SMALL "storage: {journal_max: 2MiB, "
 	    "spool_max: 1MiB}");
 	enum event_code code;
 	int sent = 0;
@@ -354,8 +355,9 @@ END_TEST
 /* One run that stays open must not pin the journal. */
 START_TEST(pressure_seals_the_oldest)
 {
-	struct world *w = world_new(14, dir, "storage: {journal_max: 2MiB}\n"
-	    "runs: {idle: 1h, max_age: 10h, max_events: 100000}");
+	struct world *w = world_new(14, dir, "events: {max_message: 64KiB}\n"
+	    "storage: {journal_max: 2MiB}\n"
+	    "runs: {max_bytes: 256KiB, idle: 1h, max_age: 10h, max_events: 100000}");
 	size_t at[WORLD_REQUESTS];
 	bool pressure = false;
 
@@ -381,7 +383,7 @@ END_TEST
 
 START_TEST(drop_oldest_counts_what_it_drops)
 {
-	struct world *w = world_new(15, dir, "storage: {journal_max: 2MiB, "
+	struct world *w = world_new(15, dir, SMALL "storage: {journal_max: 2MiB, "
 	    "spool_max: 1MiB, when_full: drop_oldest}");
 
 	w->gaps_allowed = true;
@@ -409,7 +411,6 @@ START_TEST(random_walk)
 	    "runs: {max_events: 40}");
 	size_t at[WORLD_REQUESTS];
 
-	log_set_level(LOG_LEVEL_ERROR);
 	w->gaps_allowed = true;
 	w->again_allowed = false;
 	for (int op = 0; op < 4000; op++) {
@@ -491,7 +492,7 @@ main(void)
 	Suite *s = suite_create("engine");
 	TCase *tc = tcase_create("engine");
 
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_sink(world_no_log, NULL);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, end_seals_at_once);

@@ -342,7 +342,7 @@ main(void)
 	Suite *s = suite_create("sender");
 	TCase *tc = tcase_create("sender");
 
-	log_set_level(LOG_LEVEL_ERROR);
+	log_set_sink(world_no_log, NULL);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, ramps_up_one_by_one);

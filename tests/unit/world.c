@@ -22,6 +22,11 @@ struct world_ack {
 static struct world_ack	*world_acks;
 static size_t		 world_acks_cap;
 
+void
+world_no_log(void *arg, const char *line, size_t len)
+{
+}
+
 static int
 world_transport_send(struct transport *t, const struct transport_request *rq,
     struct why *why)

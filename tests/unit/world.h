@@ -67,6 +67,9 @@ struct world {
 	uint64_t	 next_ack;
 };
 
+/* A log sink that swallows everything. */
+void	world_no_log(void *, const char *, size_t);
+
 /* conf_text: YAML beside storage.dir and upstream.url; may be "". */
 struct world *world_new(uint64_t seed, const char *dir, const char *conf_text);
 void	world_free(struct world *);
