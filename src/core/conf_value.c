@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "core/conf_addr.h"
 #include "core/conf_value.h"
 
@@ -482,22 +483,42 @@ is_plain(const char *s)
 	return true;
 }
 
+/* Does YAML take the letter as it is, within double quotes? */
+static bool
+is_printable(uint32_t cp)
+{
+	/* Line separators are folded; controls and marks are refused. */
+	return (cp >= ' ' && cp < 0x7f) || (cp >= 0xa0 && cp != 0x2028 &&
+	    cp != 0x2029 && cp != 0xfeff && cp != 0xfffe && cp != 0xffff);
+}
+
 void
 conf_value_put_string(struct buf *b, const char *s)
 {
+	const uint8_t *p = (const uint8_t *)s;
+	size_t left = strlen(s);
+
 	if (is_plain(s)) {
 		buf_puts(b, s);
 		return;
 	}
 	buf_putc(b, '"');
-	for (; *s != '\0'; s++) {
-		unsigned char c = (unsigned char)*s;
-		if (c == '"' || c == '\\')
-			buf_printf(b, "\\%c", c);
-		else if (c < ' ' || c == 0x7f)
-			buf_printf(b, "\\x%02x", c);
+	while (left > 0) {
+		uint32_t cp;
+		int n = utf8_next(p, left, &cp);
+		size_t len = (size_t)(n < 0 ? -n : n);
+		if (cp == '"' || cp == '\\')
+			buf_printf(b, "\\%c", (char)cp);
+		else if (n < 0)
+			buf_puts(b, "\xef\xbf\xbd");	/* U+FFFD */
+		else if (is_printable(cp))
+			buf_put(b, p, len);
+		else if (cp < 0x100)
+			buf_printf(b, "\\x%02x", cp);
 		else
-			buf_putc(b, *s);
+			buf_printf(b, "\\u%04x", cp);
+		p += len;
+		left -= len;
 	}
 	buf_putc(b, '"');
 }
