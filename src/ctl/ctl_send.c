@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/units.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_conn.h"
 #include "ctl/ctl_input.h"
@@ -347,6 +348,16 @@ send_waits(const struct send *s)
 	return s->first != s->next || s->conn.out.len != 0 || s->shut;
 }
 
+static int
+send_fail_timeout(const struct send *s, struct why *why)
+{
+	char text[32];
+
+	return why_set(why, -ETIMEDOUT, "lumnid has taken and answered nothing "
+	    "for %s; is it stopped, or its storage full?",
+	    units_format_duration(s->ctl->timeout_ms, text));
+}
+
 /*
  * One turn: wait for what can go on, and do it. Returns 0, -ETIMEDOUT, or
  * another -errno when the connection is lost. *since: the last progress.
@@ -373,7 +384,7 @@ send_turn(struct send *s, struct mono *since, struct why *why)
 	if (ready < 0)
 		return errno == EINTR ? 0 : why_errno(why, -errno, "poll");
 	if (ready == 0)
-		return why_set(why, -ETIMEDOUT, "lumnid does not answer");
+		return send_fail_timeout(s, why);
 
 	int64_t n = 0, m = 0;
 	bool waited = send_waits(s);

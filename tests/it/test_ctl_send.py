@@ -328,7 +328,8 @@ def test_lost(t):
 def test_timeout(t):
     server = Server(t, read=False)
     done = send(t, server, "--timeout", "200ms", stdin='{"runId":"r"}\n')
-    check(t, done, 3, "", "lumnictl: lumnid does not answer\n"
+    check(t, done, 3, "", "lumnictl: lumnid has taken and answered nothing for "
+          "200ms; is it stopped, or its storage full?\n"
           "acknowledged 0 events of 0 runs\n"
           "lumnictl: 1 message was not acknowledged; lumnid may have taken "
           "it\n")
