@@ -19,6 +19,7 @@
 #include "loop/daemon.h"
 #include "loop/in_dgram.h"
 #include "loop/in_stream.h"
+#include "loop/listen.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/out_http.h"
@@ -288,11 +289,13 @@ static int
 daemon_open(struct daemon *d, struct why *why)
 {
 	const struct conf *conf = d->conf;
+	struct listen_inherited li;
 	int r;
 
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
-	if ((r = daemon_check_key(conf, why)) < 0 ||
+	if ((r = listen_inherit(&li, why)) < 0 ||
+	    (r = daemon_check_key(conf, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
@@ -301,10 +304,11 @@ daemon_open(struct daemon *d, struct why *why)
 	    (r = out_http_new(d->loop, conf, &d->out, why)) < 0 ||
 	    (r = daemon_open_engine(d, why)) < 0)
 		return r;
-	if (conf->listen.unix_stream.path[0] != '\0' &&
-	    (r = in_stream_open(d->loop, conf, &d->stream, why)) < 0)
+	if ((li.stream >= 0 || conf->listen.unix_stream.path[0] != '\0') &&
+	    (r = in_stream_open(d->loop, conf, li.stream, &d->stream,
+	    why)) < 0)
 		return r;
-	if ((r = in_dgram_open(d->loop, conf, &d->dgram, why)) < 0)
+	if ((r = in_dgram_open(d->loop, conf, &li, &d->dgram, why)) < 0)
 		return r;
 	loop_add_hook(d->loop, daemon_turn, d);
 	log_info("started", LS("version", PACKAGE_VERSION),
@@ -318,8 +322,8 @@ daemon_open(struct daemon *d, struct why *why)
 }
 
 /*
- * Clients first, so that nobody is answered by a half-closed engine; the
- * thread last, as the engine's files are its.
+ * The clients first; then the thread, which may be using the engine's files;
+ * then the engine, which knows the transport.
  */
 static void
 daemon_close(struct daemon *d)
@@ -329,9 +333,9 @@ daemon_close(struct daemon *d)
 	d->stream = NULL;
 	d->dgram = NULL;
 	sync_free(d->sync);
-	out_http_free(d->out);
 	if (d->engine != NULL)
 		engine_close(d->engine, clock_now());
+	out_http_free(d->out);
 	if (d->loop != NULL)
 		(void)event_del(&d->ev_stop);
 	loop_free(d->loop);

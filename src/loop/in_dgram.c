@@ -270,14 +270,15 @@ in_dgram_add(struct in_dgram *in, const struct listen_unix *sock,
 }
 
 static int
-in_dgram_open_udp(struct in_dgram *in, const struct conf *conf,
+in_dgram_open_udp(struct in_dgram *in, const struct conf *conf, int inherited,
     struct why *why)
 {
-	struct listen_unix sock = { .fd = -1 };
-	bool remote;
+	struct listen_unix sock = { .fd = inherited };
+	bool remote = false;
 
-	sock.fd = listen_udp_open(conf->listen.udp, conf->listen.allow_remote,
-	    &remote, why);
+	if (inherited < 0)
+		sock.fd = listen_udp_open(conf->listen.udp,
+		    conf->listen.allow_remote, &remote, why);
 	if (sock.fd < 0)
 		return sock.fd;
 	if (remote)
@@ -287,22 +288,32 @@ in_dgram_open_udp(struct in_dgram *in, const struct conf *conf,
 	return in_dgram_add(in, &sock, BOOKS_UDP, BOOKS_KERNEL_UDP, why);
 }
 
+static int
+in_dgram_open_unix(struct in_dgram *in, const struct conf *conf, int inherited,
+    struct why *why)
+{
+	struct listen_unix sock = { .fd = inherited };
+	int r = 0;
+
+	if (inherited < 0)
+		r = listen_unix_open(&conf->listen.dgram, SOCK_DGRAM, &sock,
+		    why);
+	return r < 0 ? r : in_dgram_add(in, &sock, BOOKS_DGRAM,
+	    BOOKS_KERNEL_DGRAM, why);
+}
+
 int
 in_dgram_open(struct loop *loop, const struct conf *conf,
-    struct in_dgram **ret, struct why *why)
+    const struct listen_inherited *li, struct in_dgram **ret, struct why *why)
 {
 	struct in_dgram *in = mem_zalloc(sizeof *in);
-	struct listen_unix sock;
 	int r = 0;
 
 	in->loop = loop;
-	if (conf->listen.udp[0] != '\0')
-		r = in_dgram_open_udp(in, conf, why);
-	if (r == 0 && conf->listen.dgram.path[0] != '\0' &&
-	    (r = listen_unix_open(&conf->listen.dgram, SOCK_DGRAM, &sock,
-	    why)) == 0)
-		r = in_dgram_add(in, &sock, BOOKS_DGRAM, BOOKS_KERNEL_DGRAM,
-		    why);
+	if (li->udp >= 0 || conf->listen.udp[0] != '\0')
+		r = in_dgram_open_udp(in, conf, li->udp, why);
+	if (r == 0 && (li->dgram >= 0 || conf->listen.dgram.path[0] != '\0'))
+		r = in_dgram_open_unix(in, conf, li->dgram, why);
 	if (r < 0) {
 		in_dgram_close(in);
 		return r;

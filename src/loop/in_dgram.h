@@ -13,14 +13,16 @@
 #include "core/conf.h"
 
 struct in_dgram;
+struct listen_inherited;
 struct loop;
 
 /*
- * Open what listen.udp and listen.dgram name; neither is fine. The loop's
- * engine must be set.
+ * Open what listen.udp and listen.dgram name, unless one of the kind is
+ * inherited; neither is fine. The loop's engine must be set.
  */
-int	in_dgram_open(struct loop *, const struct conf *, struct in_dgram **,
-	    struct why *) MUSTUSE;
+int	in_dgram_open(struct loop *, const struct conf *,
+	    const struct listen_inherited *, struct in_dgram **, struct why *)
+	    MUSTUSE;
 void	in_dgram_close(struct in_dgram *);
 
 /* A stop begins: read what the sockets hold, for budget_ms at most; close. */

@@ -333,19 +333,22 @@ in_stream_set_allow(struct in_stream *in, const struct conf_list *list,
 }
 
 int
-in_stream_open(struct loop *loop, const struct conf *conf,
+in_stream_open(struct loop *loop, const struct conf *conf, int inherited,
     struct in_stream **ret, struct why *why)
 {
 	struct in_stream *in = mem_zalloc(sizeof *in);
 	struct event_base *base = loop_base(loop);
+	char name[128];
 	int r;
 
 	in->loop = loop;
 	in->conf = conf;
-	in->listen.fd = -1;
-	if ((r = in_stream_set_allow(in, &conf->listen.unix_stream.allow_uids,
-	    why)) < 0 || (r = listen_unix_open(&conf->listen.unix_stream,
-	    SOCK_STREAM, &in->listen, why)) < 0) {
+	in->listen.fd = inherited;
+	r = in_stream_set_allow(in, &conf->listen.unix_stream.allow_uids, why);
+	if (r == 0 && inherited < 0)
+		r = listen_unix_open(&conf->listen.unix_stream, SOCK_STREAM,
+		    &in->listen, why);
+	if (r < 0) {
 		free(in->allow);
 		free(in);
 		return r;
@@ -360,6 +363,8 @@ in_stream_open(struct loop *loop, const struct conf *conf,
 		    conf->listen.unix_stream.path);
 	}
 	loop_add_hook(loop, in_stream_turn, in);
+	log_info("listening", LS("input", books_input_name(BOOKS_STREAM)),
+	    LS("address", listen_name(in->listen.fd, name, sizeof name)));
 	*ret = in;
 	return 0;
 }
@@ -429,7 +434,8 @@ in_stream_drain(struct in_stream *in, int64_t budget_ms)
 	bool more = true;
 
 	loop_wake(in->loop);
-	while (in_stream_accept(in, IN_STREAM_ACCEPTS) == IN_STREAM_ACCEPTS &&
+	while (in->listen.path != NULL &&
+	    in_stream_accept(in, IN_STREAM_ACCEPTS) == IN_STREAM_ACCEPTS &&
 	    clock_now().mono.us < end.us)
 		;
 	in_stream_unlisten(in);

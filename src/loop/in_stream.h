@@ -22,11 +22,13 @@ struct in_stream;
 struct loop;
 
 /*
- * Listen as conf->listen.unix_stream says. The loop's engine must be set. conf
- * stays the caller's and must outlive this or the next in_stream_set_conf().
+ * Listen as conf->listen.unix_stream says, or, unless it is -1, on the
+ * inherited listener, whose file then is not ours to remove. The loop's engine
+ * must be set. conf stays the caller's and must outlive this or the next
+ * in_stream_set_conf().
  */
-int	in_stream_open(struct loop *, const struct conf *, struct in_stream **,
-	    struct why *) MUSTUSE;
+int	in_stream_open(struct loop *, const struct conf *, int inherited,
+	    struct in_stream **, struct why *) MUSTUSE;
 /* Close everything; what was not read or answered is gone. */
 void	in_stream_close(struct in_stream *);
 
@@ -41,8 +43,9 @@ void	in_stream_answer(struct in_stream *, uint64_t peer, enum event_code,
 	    const char *text, const struct event_ack *);
 
 /*
- * A stop begins: accept who waits, read what the sockets hold (for budget_ms
- * at most), then listen and read no more. The socket's file is removed.
+ * A stop begins: accept who waits (with an inherited listener they wait for
+ * our successor), read what the sockets hold (for budget_ms at most), then
+ * listen and read no more. The socket's file is removed.
  */
 void	in_stream_drain(struct in_stream *, int64_t budget_ms);
 /* Have all answers that were given been written, or their clients gone? */

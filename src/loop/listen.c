@@ -28,6 +28,71 @@
 
 #define LISTEN_BACKLOG	4096	/* the kernel cuts it to somaxconn */
 
+/* --- inherited ------------------------------------------------------------ */
+
+#define LISTEN_FDS_START	3	/* SD_LISTEN_FDS_START */
+
+/* Where a socket of this kind goes; NULL: nowhere. */
+static int *
+listen_inherit_place(struct listen_inherited *li, int fd)
+{
+	int domain = 0, type = 0, listening = 0;
+	socklen_t len = sizeof domain;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+		return NULL;
+	if (domain == AF_UNIX && type == SOCK_STREAM && listening)
+		return &li->stream;
+	if (domain == AF_UNIX && type == SOCK_DGRAM)
+		return &li->dgram;
+	if ((domain == AF_INET || domain == AF_INET6) && type == SOCK_DGRAM)
+		return &li->udp;
+	return NULL;
+}
+
+static int
+listen_inherit_one(struct listen_inherited *li, int fd, struct why *why)
+{
+	int *place = listen_inherit_place(li, fd);
+	int flags = fcntl(fd, F_GETFL);
+
+	if (place == NULL)
+		return why_set(why, -EINVAL, "socket activation: descriptor %d "
+		    "is no Unix stream, Unix datagram or UDP socket", fd);
+	if (*place >= 0)
+		return why_set(why, -EINVAL, "socket activation: descriptor %d "
+		    "is a second socket of its kind", fd);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return why_errno(why, -errno, "socket activation: descriptor "
+		    "%d", fd);
+	*place = fd;
+	return 0;
+}
+
+int
+listen_inherit(struct listen_inherited *li, struct why *why)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	long n = 0;
+	int r = 0;
+
+	*li = (struct listen_inherited){ -1, -1, -1 };
+	if (pid != NULL && fds != NULL && strtol(pid, NULL, 10) == getpid())
+		n = strtol(fds, NULL, 10);
+	for (int fd = LISTEN_FDS_START; r == 0 && fd < LISTEN_FDS_START + n;
+	    fd++)
+		r = listen_inherit_one(li, fd, why);
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDS");
+	(void)unsetenv("LISTEN_FDNAMES");
+	return r;
+}
+
+/* --- Unix sockets --------------------------------------------------------- */
+
 /* Is somebody behind the socket file? 1, 0 (stale or absent) or -errno. */
 static int
 listen_unix_probe(const char *path, const struct sockaddr_un *sun, int type,
@@ -215,6 +280,8 @@ listen_unix_close(struct listen_unix *lu)
 	free(lu->path);
 	*lu = (struct listen_unix){ .fd = -1 };
 }
+
+/* --- UDP ------------------------------------------------------------------ */
 
 int
 listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,

@@ -13,6 +13,20 @@
 #include "base/why.h"
 #include "core/conf.h"
 
+/* Sockets that the service manager has opened for us; -1: none. */
+struct listen_inherited {
+	int	 stream;	/* Unix stream, listening */
+	int	 dgram;		/* Unix datagram */
+	int	 udp;
+};
+
+/*
+ * Take the sockets that LISTEN_FDS tells of (sd_listen_fds(3)), and the
+ * variables out of the environment. Returns 0, or -EINVAL for one that is of
+ * no use here, or of a kind that came before.
+ */
+int	listen_inherit(struct listen_inherited *, struct why *) MUSTUSE;
+
 /* A Unix socket and the file it is; the file is removed with it. */
 struct listen_unix {
 	int	 fd;		/* -1: none */

@@ -212,7 +212,7 @@ open_in(void)
 
 	ck_assert_msg(loop_new(&loop, &why) == 0, "%s", why.text);
 	loop_set_engine(loop, (struct engine *)&books);
-	ck_assert_msg(in_stream_open(loop, conf, &in, &why) == 0, "%s",
+	ck_assert_msg(in_stream_open(loop, conf, -1, &in, &why) == 0, "%s",
 	    why.text);
 	loop_add_hook(loop, on_turn_end, NULL);
 }
@@ -739,7 +739,7 @@ START_TEST(mode_and_stale_and_live)
 	open_in();
 	ck_assert_int_eq(stat(path, &st), 0);
 	ck_assert_uint_eq(st.st_mode & 07777, 0622);
-	ck_assert_int_eq(in_stream_open(loop, conf, &second, &why),
+	ck_assert_int_eq(in_stream_open(loop, conf, -1, &second, &why),
 	    -EADDRINUSE);
 	ck_assert_ptr_nonnull(strstr(why.text, "running lumnid"));
 	/* The live one was left alone. */
@@ -772,13 +772,13 @@ START_TEST(file_in_the_way)
 	fd = open(path, O_CREAT | O_WRONLY, 0600);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(loop_new(&loop, &why), 0);
-	ck_assert_int_eq(in_stream_open(loop, conf, &in, &why), -EEXIST);
+	ck_assert_int_eq(in_stream_open(loop, conf, -1, &in, &why), -EEXIST);
 	ck_assert_ptr_nonnull(strstr(why.text, path));
 	ck_assert_int_eq(unlink(path), 0);
 	(void)close(fd);
 	set("listen.unix.group", "12345678");
 	if (getuid() != 0)
-		ck_assert_int_eq(in_stream_open(loop, conf, &in, &why), -EPERM);
+		ck_assert_int_eq(in_stream_open(loop, conf, -1, &in, &why), -EPERM);
 	ck_assert_int_eq(access(path, F_OK), -1);
 	loop_free(loop);
 	conf_free(conf);
