@@ -1,0 +1,209 @@
+/*
+ * agent: a stand-in for an agent that uses the C client.
+ *
+ *	agent ADDRESS runs=N steps=N threads=N queue=BYTES flush_ms=N prefix=S
+ *	    Runs of run_start, steps-2 tool calls and run_end, all open at once.
+ *	agent ADDRESS measure blocks=N steps=N work_us=N ...
+ *	    Blocks of steps of work, with and without the client in turn.
+ *
+ * Prints one line of JSON. Events carry `n`, their number within their run.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lumni.h"
+
+static struct {
+	long	runs, steps, threads, queue, flush_ms, blocks, work_us;
+	char	prefix[64];
+	bool	measure;
+} opt = { .runs = 1, .steps = 3, .threads = 1, .flush_ms = 10000,
+    .blocks = 41, .work_us = 1000, .prefix = "run" };
+
+static struct lumni *client;
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static void
+step(const char *run, long n, long last)
+{
+	const char *type = n == 0 ? "run_start" : n == last ? "run_end" :
+	    "tool_call";
+
+	LUMNI_EVENT(client, run, type, lumni_int("n", n),
+	    lumni_str("name", "issue_refund"), lumni_str("status", "failed"),
+	    lumni_str("error", "502 Bad Gateway"),
+	    lumni_double("durationMs", 812.4), lumni_str("stepId", "s2"),
+	    lumni_str("parentId", "s1"));
+}
+
+/* Every thread has its share of the runs, and goes through them in turn. */
+static void *
+work(void *arg)
+{
+	long me = (long)(intptr_t)arg;
+	char run[96];
+
+	for (long n = 0; n < opt.steps; n++)
+		for (long r = me; r < opt.runs; r += opt.threads) {
+			snprintf(run, sizeof run, "%s-%ld", opt.prefix, r);
+			step(run, n, opt.steps - 1);
+		}
+	return NULL;
+}
+
+/* A fixed amount of work, so that what disturbs it shows. */
+static void
+spin(long loops)
+{
+	for (volatile long i = 0; i < loops; i++)
+		;
+}
+
+static long
+calibrate(void)
+{
+	long loops = 1000;
+
+	for (;;) {
+		uint64_t t = now_ns();
+
+		spin(loops);
+		t = now_ns() - t;
+		if (t > 50000000)
+			return (long)((double)loops * 1000.0 *
+			    (double)opt.work_us / (double)t);
+		loops *= 2;
+	}
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The time of blocks with the client over those without, as a median. */
+static double
+measure(void)
+{
+	long loops = calibrate();
+	double *ratio = calloc((size_t)opt.blocks, sizeof *ratio);
+	struct lumni *real = client;
+	double median;
+
+	if (ratio == NULL)
+		exit(1);
+	for (long b = 0; b < opt.blocks; b++) {
+		uint64_t took[2] = { 0, 0 };
+
+		for (long i = 0; i < 2; i++) {
+			long on = (b + i) % 2;	/* neither is always first */
+			uint64_t t = now_ns();
+
+			client = on ? real : NULL;
+			for (long n = 0; n < opt.steps; n++) {
+				spin(loops);
+				step(opt.prefix, n + 1, 0);
+			}
+			took[on] = now_ns() - t;
+		}
+		ratio[b] = (double)took[1] / (double)took[0];
+	}
+	client = real;
+	qsort(ratio, (size_t)opt.blocks, sizeof *ratio, compare);
+	median = ratio[opt.blocks / 2];
+	free(ratio);
+	return median;
+}
+
+static void
+option(const char *arg)
+{
+	static const struct { const char *name; long *value; } names[] = {
+		{ "runs=", &opt.runs }, { "steps=", &opt.steps },
+		{ "threads=", &opt.threads }, { "queue=", &opt.queue },
+		{ "flush_ms=", &opt.flush_ms }, { "blocks=", &opt.blocks },
+		{ "work_us=", &opt.work_us },
+	};
+
+	if (strcmp(arg, "measure") == 0) {
+		opt.measure = true;
+		return;
+	}
+	if (strncmp(arg, "prefix=", 7) == 0) {
+		snprintf(opt.prefix, sizeof opt.prefix, "%s", arg + 7);
+		return;
+	}
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strncmp(arg, names[i].name, strlen(names[i].name)) == 0) {
+			*names[i].value = atol(arg + strlen(names[i].name));
+			return;
+		}
+	fprintf(stderr, "agent: what is %s?\n", arg);
+	exit(2);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct lumni_options o = { .exit_ms = -1 };
+	struct lumni_stats st;
+	pthread_t t[64];
+	double ratio = 0;
+	uint64_t begun, calls_ns;
+	int flushed;
+
+	for (int i = 2; i < argc; i++)
+		option(argv[i]);
+	if (argc < 2 || opt.threads > 64)
+		return 2;
+	o.address = argv[1];
+	o.queue_bytes = (size_t)opt.queue;
+	o.message_bytes = opt.queue != 0 ? 4096 : 0;
+	client = lumni_open(&o);
+	if (client == NULL)
+		return 1;
+	begun = now_ns();
+	if (opt.measure) {
+		ratio = measure();
+	} else {
+		for (long i = 0; i < opt.threads; i++)
+			if (pthread_create(&t[i], NULL, work,
+			    (void *)(intptr_t)i) != 0)
+				return 1;
+		for (long i = 0; i < opt.threads; i++)
+			(void)pthread_join(t[i], NULL);
+	}
+	calls_ns = now_ns() - begun;
+	flushed = lumni_flush(client, (int)opt.flush_ms) == 0;
+	/* Where something was dropped, this carries the report. */
+	if (flushed)
+		LUMNI_EVENT(client, "last", "run_end",
+		    lumni_str("status", "ok"));
+	flushed = lumni_flush(client, (int)opt.flush_ms) == 0;
+	lumni_get_stats(client, &st);
+	printf("{\"events\": %" PRIu64 ", \"sent\": %" PRIu64
+	    ", \"dropped\": %" PRIu64 ", \"queued\": %" PRIu64
+	    ", \"reported\": %" PRIu64 ", \"connects\": %" PRIu64
+	    ", \"seconds\": %.6f, \"ratio\": %.5f, \"flushed\": %s}\n",
+	    st.events, st.sent, st.dropped, st.queued, st.reported,
+	    st.connects, (double)calls_ns / 1e9, ratio,
+	    flushed ? "true" : "false");
+	lumni_close(client);
+	return 0;
+}
