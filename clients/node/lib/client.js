@@ -16,7 +16,10 @@ const { version } = require('../package.json');
 
 const MESSAGE_MAX = 1024 * 1024;
 const QUEUE_MAX = 4 * 1024 * 1024;
+const QUEUE_MIN = 16 * 1024;
 const EXIT_MS = 250;
+/* A message of a lumni_client event is never larger. */
+const REPORT_MAX = 1024;
 const RUNID_MAX = 256;			/* bytes */
 
 const TOO_LARGE = '[too large]';
@@ -53,7 +56,8 @@ class Client {
 		const max = positive(o.messageBytes, MESSAGE_MAX);
 		this.#packer = new Packer(at?.port ?
 		    Math.min(max, DATAGRAM_MAX) : max);
-		this.#queue = new Queue(positive(o.queueBytes, QUEUE_MAX));
+		this.#queue = new Queue(Math.max(QUEUE_MIN,
+		    positive(o.queueBytes, QUEUE_MAX)));
 		this.#exit_ms = positive(o.exitMs, EXIT_MS);
 		if (this.disabled)
 			return;
@@ -91,7 +95,7 @@ class Client {
 			if (id === null || !events.every(is_event))
 				return this.#drop('invalid', events.length, id);
 			/* An absent lumnid must not cost the packing as well. */
-			if (!this.#queue.has_room(1))
+			if (!this.#has_room(1))
 				return this.#drop('queue_full', events.length, id);
 			const stamped = events.map(with_time);
 			return this.#enqueue(this.#pack(id, stamped, o),
@@ -156,7 +160,7 @@ class Client {
 	}
 
 	#enqueue(bytes, events, runId) {
-		if (!this.#queue.has_room(bytes.length))
+		if (!this.#has_room(bytes.length))
 			return this.#drop('queue_full', events, runId);
 		/* A record has no run that a report could go to. */
 		if (this.#drops !== null && runId !== null)
@@ -164,6 +168,12 @@ class Client {
 		this.#queue.push({ bytes, events, runId });
 		this.#schedule();
 		return true;
+	}
+
+	/* After a drop there must also be room for the report of it. */
+	#has_room(bytes) {
+		return this.#queue.has_room(bytes +
+		    (this.#drops === null ? 0 : REPORT_MAX));
 	}
 
 	/*
@@ -210,7 +220,7 @@ class Client {
 		this.#drop(reason, item.events, item.runId);
 	}
 
-	/* Queue the count of what was dropped; it always finds room. */
+	/* Queue the count of what was dropped. */
 	#report(runId) {
 		const d = this.#drops;
 		const bytes = this.#packer.message(runId, [{

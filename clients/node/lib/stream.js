@@ -4,11 +4,12 @@
  * when there is something to send, again with back-off when it was refused or
  * broken, and knows of each message whether the kernel has taken it whole.
  *
- * The socket is written with write(2) itself, through its descriptor, for two
+ * The socket is written with write(2) itself, through its descriptor, for three
  * reasons: the number of bytes taken is known at once, so that after a broken
- * connection exactly the messages that were not taken go again; and it works
- * while the process exits, when the event loop runs no more. Where the
- * descriptor cannot be had, every message goes through the stream of Node.
+ * connection exactly the messages that were not taken go again; a write that
+ * libuv has under way would keep the process alive; and it works while the
+ * process exits, when the event loop runs no more. Where the descriptor cannot
+ * be had, messages go through the stream of Node.
  *
  * Nothing here keeps the process alive, waits, throws or logs.
  */
@@ -19,6 +20,10 @@ const { AsyncResource } = require('node:async_hooks');
 /* As much as one write is asked to take, and all writes of one turn. */
 const WRITE_MAX = 64 * 1024;
 const TURN_MAX = 1024 * 1024;
+
+/* How long to wait for a lumnid that does not read, at first and at most. */
+const FULL_FIRST_MS = 1;
+const FULL_MAX_MS = 16;
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 2000;
@@ -49,7 +54,8 @@ class Stream {
 		this.socket = null;
 		this.timer = null;
 		this.backoff_ms = 0;
-		/* The message the kernel has taken a part of, and which part. */
+		this.full_ms = 0;
+		/* The message the kernel has taken a part of: item, off. */
 		this.tail = null;
 		this.waiters = [];
 		this.closed = false;
@@ -59,9 +65,11 @@ class Stream {
 	kick() {
 		if (this.closed)
 			return;
+		if (this.timer !== null)
+			return;
 		if (this.state === UP)
 			this.pump();
-		else if (this.state === DOWN && this.timer === null)
+		else if (this.state === DOWN)
 			this.connect();
 	}
 
@@ -75,16 +83,12 @@ class Stream {
 	}
 
 	connect() {
-		if (this.timer !== null) {
-			clearTimeout(this.timer);
-			this.timer = null;
-		}
+		this.stop_timer();
 		this.state = CONNECTING;
 		scope.runInAsyncScope(() => {
 			const socket = net.createConnection({ path: this.path });
 			this.socket = socket;
-			if (this.waiters.length === 0)
-				socket.unref();
+			socket.unref();
 			socket.on('connect', () => this.on_connect(socket));
 			/* What lumnid says is for those who ask for acks. */
 			socket.on('data', () => {});
@@ -106,6 +110,7 @@ class Stream {
 		const was_up = this.state === UP;
 		this.state = DOWN;
 		this.socket = null;
+		this.stop_timer();
 		this.put_back();
 		if (was_up)
 			this.backoff_ms = 0;
@@ -137,55 +142,79 @@ class Stream {
 	retry_later() {
 		const base = this.backoff_ms || BACKOFF_FIRST_MS;
 		this.backoff_ms = Math.min(base * 2, BACKOFF_MAX_MS);
-		const wait = base * (0.5 + Math.random() / 2);
+		this.wait(base * (0.5 + Math.random() / 2));
+	}
+
+	/* Go on after ms; nothing happens before. */
+	wait(ms) {
 		scope.runInAsyncScope(() => {
 			this.timer = setTimeout(() => {
 				this.timer = null;
-				if (this.queue.length !== 0 || this.waiters.length)
-					this.connect();
-			}, wait);
+				if (!this.idle() || this.waiters.length !== 0)
+					this.kick();
+			}, ms);
 			this.timer.unref();
 		});
+	}
+
+	stop_timer() {
+		clearTimeout(this.timer);
+		this.timer = null;
 	}
 
 	/* Hand over what the kernel takes now; the rest when it takes more. */
 	pump() {
 		let budget = TURN_MAX;
-		while (this.tail === null && this.queue.length !== 0) {
+		while (!this.idle()) {
 			if (budget <= 0)
-				return this.later();
-			const bytes = this.queue.front(WRITE_MAX);
+				return this.wait(0);
+			const bytes = this.next_bytes();
 			const n = this.write(bytes);
-			if (n > 0)
-				this.backoff_ms = 0;
-			budget -= bytes.length;
 			this.taken(n);
 			if (n < bytes.length)
-				this.wait_for_room();
+				return this.wait_for_room(n);
+			budget -= n;
+			this.full_ms = 0;
+			this.backoff_ms = 0;
 		}
-		if (this.idle())
-			this.settle(true);
+		this.settle(true);
 	}
 
-	later() {
-		scope.runInAsyncScope(() => {
-			setImmediate(() => {
-				if (this.state === UP)
-					this.pump();
-			}).unref();
-		});
+	next_bytes() {
+		if (this.tail !== null)
+			return this.tail.item.bytes.subarray(this.tail.off);
+		return this.queue.front(WRITE_MAX);
+	}
+
+	/*
+	 * lumnid does not read as fast as is written. There is no way to be told
+	 * of room that would not keep the process alive, so look again soon.
+	 */
+	wait_for_room(n) {
+		const base = n > 0 ? 0 : this.full_ms;
+		this.full_ms = Math.min(base * 2 || FULL_FIRST_MS, FULL_MAX_MS);
+		this.wait(this.full_ms);
 	}
 
 	/* write(2): the number of bytes taken, 0 where it would have to wait. */
 	write(bytes) {
 		const fd = this.fd();
 		if (fd < 0)
-			return 0;
+			return this.write_stream(bytes);
 		try {
 			return writeSync(fd, bytes, 0, bytes.length);
 		} catch {
+			/* A broken connection is told of by its close. */
 			return 0;
 		}
+	}
+
+	/* In a runtime that shows no descriptor. */
+	write_stream(bytes) {
+		if (this.socket.writableLength > WRITE_MAX)
+			return 0;
+		this.socket.write(bytes);
+		return bytes.length;
 	}
 
 	fd() {
@@ -194,8 +223,14 @@ class Stream {
 		return handle && typeof handle.fd === 'number' ? handle.fd : -1;
 	}
 
-	/* The kernel has taken n bytes from the front of the queue. */
+	/* The kernel has taken n bytes of what was to be sent. */
 	taken(n) {
+		if (this.tail !== null) {
+			this.tail.off += n;
+			if (this.tail.off === this.tail.item.bytes.length)
+				this.tail = null;
+			return;
+		}
 		while (n > 0) {
 			const item = this.queue.shift();
 			if (n < item.bytes.length) {
@@ -207,55 +242,25 @@ class Stream {
 	}
 
 	/*
-	 * Let Node's stream write one message's rest: its callback says that
-	 * there is room again, or that the connection is gone (then on_close()
-	 * puts the message back).
-	 */
-	wait_for_room() {
-		if (this.tail === null)
-			this.tail = { item: this.queue.shift(), off: 0 };
-		const tail = this.tail;
-		const rest = tail.item.bytes.subarray(tail.off);
-		scope.runInAsyncScope(() => {
-			this.socket.write(rest, (err) => {
-				if (err || this.tail !== tail)
-					return;
-				this.tail = null;
-				this.pump();
-			});
-		});
-	}
-
-	/*
 	 * Calls back with true once all is handed over, with false when lumnid
-	 * is not there. The process stays alive meanwhile.
+	 * is not there.
 	 */
 	when_idle(callback) {
 		if (this.idle() || this.closed)
 			return callback(this.idle());
 		this.waiters.push(callback);
-		if (this.state === UP)
-			this.socket.ref();
-		if (this.state === DOWN)
-			return this.connect();
-		if (this.state === CONNECTING)
-			this.socket.ref();
+		if (this.state !== CONNECTING)
+			this.stop_timer();
 		this.kick();
 	}
 
 	forget(callback) {
 		this.waiters = this.waiters.filter((w) => w !== callback);
-		if (this.waiters.length === 0 && this.socket !== null)
-			this.socket.unref();
 	}
 
 	settle(ok) {
-		if (this.waiters.length === 0)
-			return;
 		const waiters = this.waiters;
 		this.waiters = [];
-		if (this.socket !== null)
-			this.socket.unref();
 		for (const callback of waiters)
 			callback(ok);
 	}
@@ -268,39 +273,23 @@ class Stream {
 	 */
 	drain_now(ms) {
 		const deadline = Date.now() + ms;
-		if (this.state === DOWN && !this.closed)
+		if (this.state === DOWN && !this.closed && !this.idle())
 			this.connect();
 		const fd = this.fd();
-		if (fd < 0 || !this.finish_tail(fd, deadline))
+		if (fd < 0)
 			return;
-		while (this.queue.length !== 0) {
-			const bytes = this.queue.front(WRITE_MAX);
-			const n = write_until(fd, bytes, 0, deadline);
+		while (!this.idle()) {
+			const bytes = this.next_bytes();
+			const n = write_until(fd, bytes, deadline);
 			this.taken(n);
 			if (n < bytes.length)
 				return;
 		}
 	}
 
-	/* What of the message under way libuv still holds is its end. */
-	finish_tail(fd, deadline) {
-		if (this.tail === null)
-			return true;
-		const left = this.socket._handle.writeQueueSize;
-		const bytes = this.tail.item.bytes;
-		if (typeof left !== 'number' || left > bytes.length)
-			return false;
-		if (write_until(fd, bytes, bytes.length - left, deadline) !== left)
-			return false;
-		this.tail = null;
-		return true;
-	}
-
 	close() {
 		this.closed = true;
-		if (this.timer !== null)
-			clearTimeout(this.timer);
-		this.timer = null;
+		this.stop_timer();
 		if (this.socket !== null)
 			this.socket.destroy();
 		this.settle(this.idle());
@@ -309,8 +298,8 @@ class Stream {
 
 /* The number of bytes taken until the deadline, or until it was refused. */
 function
-write_until(fd, bytes, from, deadline) {
-	let off = from;
+write_until(fd, bytes, deadline) {
+	let off = 0;
 	while (off < bytes.length) {
 		try {
 			off += writeSync(fd, bytes, off, bytes.length - off);
@@ -320,7 +309,7 @@ write_until(fd, bytes, from, deadline) {
 			nap();
 		}
 	}
-	return off - from;
+	return off;
 }
 
 function

@@ -8,7 +8,8 @@ const assert = require('node:assert');
 const fs = require('node:fs');
 const path = require('node:path');
 
-const { Packer, Ext, Timestamp } = require('../lib/msgpack.js');
+const { internal } = require('./support.js');
+const { Packer, Ext, Timestamp } = internal('msgpack.js');
 
 const DIR = path.join(process.env.LUMNID_SOURCE ||
     path.join(__dirname, '../../..'), 'tests/vectors');
