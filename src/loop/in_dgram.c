@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -126,22 +127,13 @@ in_dgram_take(struct in_dgram_socket *so, const uint8_t *p, size_t n,
 	}
 }
 
-/* The kernel counts what it dropped for want of room in the buffer. */
+/* The kernel's count of what it dropped has moved to this. */
 static void
-in_dgram_count_drops(struct in_dgram_socket *so, struct msghdr *mh)
+in_dgram_set_drops(struct in_dgram_socket *so, uint32_t drops)
 {
 	struct engine *engine = loop_engine(so->in->loop);
-	struct cmsghdr *cm;
-	uint32_t drops;
 	uint64_t n;
 
-	for (cm = CMSG_FIRSTHDR(mh); cm != NULL; cm = CMSG_NXTHDR(mh, cm))
-		if (cm->cmsg_level == SOL_SOCKET &&
-		    cm->cmsg_type == SO_RXQ_OVFL)
-			break;
-	if (cm == NULL)
-		return;
-	memcpy(&drops, CMSG_DATA(cm), sizeof drops);
 	if (drops == so->drops)
 		return;
 	/* It wraps at 2^32; so does the difference. */
@@ -151,7 +143,38 @@ in_dgram_count_drops(struct in_dgram_socket *so, struct msghdr *mh)
 	if (log_limit_hit(&so->in->log_drops, clock_now().mono.us, &n))
 		log_warn("kernel_dropped",
 		    LS("input", books_input_name(so->input)),
-		    LU("datagrams", drops), LU("repeated", n));
+		    LU("datagrams", drops), LU("repeated", n), LS("hint",
+		    "the receive buffer was full: send slower, or use the "
+		    "stream socket"));
+}
+
+/* SO_RXQ_OVFL: drops up to the moment this datagram was queued. */
+static void
+in_dgram_note_drops(struct in_dgram_socket *so, struct msghdr *mh)
+{
+	struct cmsghdr *cm;
+	uint32_t drops;
+
+	for (cm = CMSG_FIRSTHDR(mh); cm != NULL; cm = CMSG_NXTHDR(mh, cm)) {
+		if (cm->cmsg_level != SOL_SOCKET ||
+		    cm->cmsg_type != SO_RXQ_OVFL)
+			continue;
+		memcpy(&drops, CMSG_DATA(cm), sizeof drops);
+		in_dgram_set_drops(so, drops);
+		return;
+	}
+}
+
+/* The same as of now: the last drops of a burst have no datagram behind. */
+static void
+in_dgram_ask_drops(struct in_dgram_socket *so)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t len = sizeof info;
+
+	if (getsockopt(so->sock.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 &&
+	    len > SK_MEMINFO_DROPS * sizeof info[0])
+		in_dgram_set_drops(so, info[SK_MEMINFO_DROPS]);
 }
 
 /* --- reading -------------------------------------------------------------- */
@@ -211,7 +234,7 @@ in_dgram_batch(struct in_dgram_socket *so)
 		struct msghdr *mh = &b->msgs[i].msg_hdr;
 
 		if (mh->msg_controllen != 0)
-			in_dgram_count_drops(so, mh);
+			in_dgram_note_drops(so, mh);
 		if ((mh->msg_flags & MSG_TRUNC) != 0) {
 			engine_books(loop_engine(in->loop))->
 			    total[BOOKS_TRUNCATED]++;
@@ -235,9 +258,13 @@ on_datagrams(evutil_socket_t fd, short what, void *arg)
 		in_dgram_failed(so, -r);
 		return;
 	}
-	for (int i = 0; i < IN_DGRAM_ROUNDS; i++)
-		if (in_dgram_batch(so) < IN_DGRAM_BATCH)
-			break;
+	for (int i = 0; i < IN_DGRAM_ROUNDS; i++) {
+		if (in_dgram_batch(so) == IN_DGRAM_BATCH)
+			continue;
+		if (i != 0)
+			in_dgram_ask_drops(so);
+		break;
+	}
 }
 
 /* --- open, close ---------------------------------------------------------- */
@@ -359,6 +386,7 @@ in_dgram_drain(struct in_dgram *in, int64_t budget_ms)
 			break;
 		while (in_dgram_batch(so) > 0 && clock_now().mono.us < end.us)
 			;
+		in_dgram_ask_drops(so);
 	}
 	in_dgram_close_sockets(in);
 }
