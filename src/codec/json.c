@@ -67,7 +67,8 @@ json_copy_wide(uint8_t **w, const uint8_t *src, size_t n)
 
 /*
  * No byte of input gives less than one of output, so the room asked for is
- * hardly more than what will be written, and the buffer's limit can be met.
+ * never more than what will be written (but for a byte, in the last two of
+ * a text), and the buffer's limit can be met.
  */
 void
 json_put_escaped(struct buf *b, const char *s, size_t n)
@@ -95,7 +96,8 @@ json_put_escaped(struct buf *b, const char *s, size_t n)
 			return;
 		if (*p >= 0x20 && *p != '"' && *p != '\\')
 			continue;
-		if ((w = buf_room(b, n + 5)) == NULL)
+		k = *p >= 0x20 || json_short[*p] != 0 ? 2 : 6;
+		if ((w = buf_room(b, n - 1 + k)) == NULL)
 			return;
 		w = json_escape_ascii(w, *p);
 		b->len = (size_t)(w - b->data);

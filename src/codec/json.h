@@ -22,7 +22,7 @@ void	json_put_escaped(struct buf *, const char *, size_t);
 void	json_put_uint(struct buf *, uint64_t);
 void	json_put_int(struct buf *, int64_t);
 /*
- * A form that reads back as the same double, the shortest but for rare ties;
+ * A form that reads back as the same double, the shortest as a rule;
  * a whole number keeps its fraction (1.0), so that it reads back as a float.
  * NaN and infinities are null, as JSON has no word for them.
  */
