@@ -149,8 +149,8 @@ const char *conf_restart_keys(const struct conf *, const struct conf *,
 
 /*
  * The API key in force: the content of api_key_file (trailing white space
- * cut), else LUMNI_API_KEY. Returns 0, -ENOENT when neither is set or the file
- * is absent, -EPERM when others can read the file (why says the chmod),
+ * cut), else LUMNI_API_KEY. Returns 0, -ENOENT when neither is set, the file is
+ * absent or systemd's credential is blank, -EPERM when others can read the file (why says the chmod),
  * -EINVAL for an empty or many-lined file, -errno. *ret_mtime_ns: of the file,
  * or 0.
  */

@@ -2,6 +2,7 @@
  * conf_secret: reads the API key. It is read when it is needed, so that a
  * changed file is noticed; it is kept by nobody but the caller.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/conf.h"
+#include "core/conf_table.h"
 
 #define API_KEY_FILE_MAX	4096	/* bytes */
 
@@ -24,7 +26,7 @@ take_key(const char *text, size_t len, const char *what, char *dst, size_t n,
 	    text[len - 1] != '\0')
 		len--;
 	if (len == 0)
-		return why_set(why, -EINVAL, "%s is empty; it must hold the "
+		return why_set(why, -ENODATA, "%s is empty; it must hold the "
 		    "API key", what);
 	if (memchr(text, '\n', len) != NULL)
 		return why_set(why, -EINVAL, "%s has several lines; it must "
@@ -68,6 +70,40 @@ read_key(int fd, const char *path, char *dst, size_t n, struct why *why)
 	return r;
 }
 
+static int
+environment_key(const struct conf *cf, char *dst, size_t n,
+    int64_t *ret_mtime_ns, struct why *why)
+{
+	const char *key = cf->upstream.api_key;
+	int r = take_key(key, strlen(key), "LUMNI_API_KEY", dst, n, why);
+
+	if (r == 0 && ret_mtime_ns != NULL)
+		*ret_mtime_ns = 0;
+	return r == -ENODATA ? -EINVAL : r;
+}
+
+/* Is the file not one of the configuration but systemd's credential? */
+static bool
+is_credential(const struct conf *cf)
+{
+	const struct conf_key *key = conf_key_find("upstream.api_key_file");
+
+	assert(key != NULL);
+	return cf->origins[conf_key_index(key)] == CONF_ENV;
+}
+
+/*
+ * A unit cannot pass on a file that is not there: a blank credential is its
+ * way to say that there is none.
+ */
+static int
+no_credential(struct why *why)
+{
+	return why_set(why, -ENOENT, "there is no API key: write it into the "
+	    "file that the service's LoadCredential= names "
+	    "(/etc/lumnid/api_key) and restart lumnid");
+}
+
 int
 conf_api_key(const struct conf *cf, char *dst, size_t n,
     int64_t *ret_mtime_ns, struct why *why)
@@ -77,14 +113,10 @@ conf_api_key(const struct conf *cf, char *dst, size_t n,
 	int r;
 
 	if (path[0] == '\0') {
-		const char *key = cf->upstream.api_key;
-		if (key == NULL)
+		if (cf->upstream.api_key == NULL)
 			return why_set(why, -ENOENT, "there is no API key; "
 			    "name its file in upstream.api_key_file");
-		r = take_key(key, strlen(key), "LUMNI_API_KEY", dst, n, why);
-		if (r == 0 && ret_mtime_ns != NULL)
-			*ret_mtime_ns = 0;
-		return r;
+		return environment_key(cf, dst, n, ret_mtime_ns, why);
 	}
 	/* Non-blocking: a FIFO in its place must not stop the loop. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -103,6 +135,11 @@ conf_api_key(const struct conf *cf, char *dst, size_t n,
 	else
 		r = read_key(fd, path, dst, n, why);
 	(void)close(fd);	/* nothing was written */
+	if (r == -ENODATA && is_credential(cf))
+		return cf->upstream.api_key == NULL ? no_credential(why) :
+		    environment_key(cf, dst, n, ret_mtime_ns, why);
+	if (r == -ENODATA)
+		r = -EINVAL;
 	if (r == 0 && ret_mtime_ns != NULL)
 		*ret_mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 +
 		    st.st_mtim.tv_nsec;

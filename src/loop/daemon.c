@@ -23,6 +23,7 @@
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/out_http.h"
+#include "loop/status.h"
 #include "loop/sync.h"
 
 #define DAEMON_DRAIN_MS		1000	/* for what the sockets hold */
@@ -41,6 +42,7 @@ struct daemon {
 	struct engine		*engine;
 	struct in_stream	*stream;	/* NULL: not listened on */
 	struct in_dgram		*dgram;
+	struct status		*status;
 
 	bool			 stopping;
 	bool			 hurry;		/* a second signal came */
@@ -136,6 +138,7 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 		log_warn("restart_needed", LS("keys", keys), LS("hint",
 		    "these keys take effect with the next start"));
 	d->conf = conf;
+	status_set_conf(d->status, conf);
 	conf_free(old);
 	return 0;
 }
@@ -163,8 +166,7 @@ on_reload(void *arg, int signo)
 		return;
 	}
 	log_info("reloaded", LS("config", d->conf->file));
-	(void)notify_send("READY=1\nSTATUS=forwarding to %.300s",
-	    d->conf->upstream.url);
+	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 }
 
 /* --- stop ----------------------------------------------------------------- */
@@ -197,6 +199,7 @@ on_stop(void *arg, int signo)
 	d->stopping = true;
 	log_info("stopping", LS("signal", strsignal(signo)),
 	    LU("in_flight", engine_in_flight(d->engine)));
+	status_stop(d->status);
 	(void)notify_send("STOPPING=1\nSTATUS=stopping");
 	if (d->stream != NULL)
 		in_stream_drain(d->stream, DAEMON_DRAIN_MS);
@@ -274,17 +277,6 @@ daemon_open_engine(struct daemon *d, struct why *why)
 	return r;
 }
 
-/* A key that is missing now is a mistake; one that goes later is waited for. */
-static int
-daemon_check_key(const struct conf *conf, struct why *why)
-{
-	char key[4096];
-	int r = conf_api_key(conf, key, sizeof key, NULL, why);
-
-	explicit_bzero(key, sizeof key);
-	return r;
-}
-
 static int
 daemon_open(struct daemon *d, struct why *why)
 {
@@ -295,7 +287,6 @@ daemon_open(struct daemon *d, struct why *why)
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if ((r = listen_inherit(&li, why)) < 0 ||
-	    (r = daemon_check_key(conf, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
@@ -316,8 +307,8 @@ daemon_open(struct daemon *d, struct why *why)
 	    LS("storage", conf->storage.dir),
 	    LU("connections", conf->limits.connections),
 	    LU("max_message", conf->events.max_message));
-	(void)notify_send("READY=1\nSTATUS=forwarding to %.300s",
-	    conf->upstream.url);
+	d->status = status_new(d->loop, conf);
+	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
 }
 
@@ -338,6 +329,7 @@ daemon_close(struct daemon *d)
 	out_http_free(d->out);
 	if (d->loop != NULL)
 		(void)event_del(&d->ev_stop);
+	status_free(d->status);
 	loop_free(d->loop);
 	conf_free(d->conf);
 }

@@ -467,6 +467,21 @@ START_TEST(test_environment)
 	ck_assert_int_eq(conf_api_key(cf, got, sizeof got, &mtime, &why), 0);
 	ck_assert_str_eq(got, "sk_cred");
 	conf_free(cf);
+
+	/* Blank, it says that there is none: the unit has no other way. */
+	ck_assert_int_eq(unlink(path), 0);
+	write_file(path, "\n", 0400);
+	cf = parse("");
+	ck_assert_int_eq(conf_api_key(cf, got, sizeof got, &mtime, &why),
+	    -ENOENT);
+	ck_assert_ptr_nonnull(strstr(why.text, "LoadCredential="));
+	conf_free(cf);
+	setenv("LUMNI_API_KEY", "sk_env", 1);
+	cf = parse("");
+	ck_assert_int_eq(conf_api_key(cf, got, sizeof got, &mtime, &why), 0);
+	ck_assert_str_eq(got, "sk_env");
+	conf_free(cf);
+	unsetenv("LUMNI_API_KEY");
 	cf = parse("upstream: {api_key_file: /x}\n");
 	ck_assert_str_eq(cf->upstream.api_key_file, "/x");
 	conf_free(cf);

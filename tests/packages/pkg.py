@@ -1,0 +1,483 @@
+"""What the tests of the packages share: trees of Debian releases, packages
+built in and for them, and machines: such a tree booted with its own systemd
+in systemd-nspawn.
+
+Trees are made once by mmdebstrap and kept, as archives, below the cache
+directory: $LUMNID_CACHE, or lumnid-packages in $TMPDIR or /var/tmp. So are
+packages, by what they were built from. It may be removed at any time.
+
+A test file is run by scripts/test --packages, as root, with LUMNID_SOURCE (the
+sources) and LUMNID_BUILD (a build directory with tests/support/upstream).
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import glob
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "it"))
+import lumnid_it  # noqa: E402
+from lumnid_it import Failure, Skip, wait_for  # noqa: E402
+
+SOURCE = lumnid_it.SOURCE
+CACHE = os.environ.get("LUMNID_CACHE") or os.path.join(
+    os.environ.get("TMPDIR") or "/var/tmp", "lumnid-packages")
+SUITES = ("bookworm", "trixie")
+# What a machine needs to boot, to install packages, and to run lumnid.
+BASE = "systemd,systemd-sysv,dbus,ca-certificates"
+RUNTIME = {
+    "bookworm": "libcurl4,libevent-core-2.1-7,libevent-extra-2.1-7,"
+                "libjson-c5,libmsgpackc2,libxxhash0,libyaml-0-2,libzstd1",
+    "trixie": "libcurl4t64,libevent-core-2.1-7t64,libevent-extra-2.1-7t64,"
+              "libjson-c5,libmsgpack-c2,libxxhash0,libyaml-0-2,libzstd1",
+}
+BUILD_DEPS = "build-essential,autoconf,automake,fakeroot,pkgconf,debhelper," \
+    "dh-sequence-installsysusers,libcurl4-openssl-dev,libevent-dev," \
+    "libjson-c-dev,libmsgpack-c-dev,libxxhash-dev,libyaml-dev,libzstd-dev," \
+    "uthash-dev,xz-utils"
+
+
+def run(argv, seconds=900, env=None, **kw):
+    """Run to the end; a failure shows what was said. Returns its output."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", timeout=seconds,
+                          check=False, env=dict(os.environ, **(env or {})),
+                          **kw)
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(argv)}: exit status {done.returncode}\n"
+                      + "\n".join(done.stdout.split("\n")[-80:]))
+    return done.stdout
+
+
+def need(*tools):
+    """Skip where a tool is absent."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            raise Skip(f"{tool} is not installed")
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip("needs root, for chroot and systemd-nspawn")
+
+
+@contextlib.contextmanager
+def cache_lock(name):
+    """What is made once is made by one process."""
+    os.makedirs(CACHE, mode=0o755, exist_ok=True)
+    with open(os.path.join(CACHE, name + ".lock"), "w",
+              encoding="ascii") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+# --- trees -------------------------------------------------------------------
+
+def tree_archive(suite, kind="base"):
+    """The path of a tar archive of a Debian release: kind "base" boots,
+    "build" has what building the debs needs."""
+    need_root()
+    need("mmdebstrap")
+    packages = BASE + "," + RUNTIME[suite]
+    if kind == "build":
+        packages += "," + BUILD_DEPS
+    mark = hashlib.sha256(packages.encode()).hexdigest()[:12]
+    path = os.path.join(CACHE, f"{suite}-{kind}-{mark}.tar")
+    with cache_lock(f"{suite}-{kind}"):
+        if not os.path.exists(path):
+            run(["mmdebstrap", "-q", "--variant=minbase",
+                 "--include=" + packages,
+                 "--dpkgopt=force-unsafe-io",
+                 "--customize-hook=rm -rf \"$1\"/usr/share/doc/*/* "
+                 "\"$1\"/usr/share/locale/* \"$1\"/var/cache/apt/*",
+                 "--customize-hook=echo lumnid-test >\"$1\"/etc/hostname",
+                 suite, path + ".new.tar"])
+            os.rename(path + ".new.tar", path)
+    return path
+
+
+def unpack_tree(archive, path):
+    os.makedirs(path)
+    run(["tar", "-C", path, "-xf", archive, "--numeric-owner",
+         "--exclude=./dev/*"])
+
+
+@contextlib.contextmanager
+def chroot(path):
+    """A tree with /proc and /dev for a while; yields a function that runs a
+    shell command in it."""
+    mounts = []
+
+    def mount(*args):
+        run(["mount", *args])
+        mounts.append(args[-1])
+    try:
+        mount("-t", "proc", "proc", os.path.join(path, "proc"))
+        mount("--bind", "/dev", os.path.join(path, "dev"))
+        yield lambda cmd, **kw: run(["chroot", path, "/bin/sh", "-ec", cmd],
+                                    **kw)
+    finally:
+        for m in reversed(mounts):
+            run(["umount", m])
+
+
+# --- packages ----------------------------------------------------------------
+
+def source_mark():
+    """A name for the present state of the sources."""
+    h = hashlib.sha256()
+    for base, dirs, files in os.walk(SOURCE):
+        dirs[:] = sorted(d for d in dirs if d not in (
+            ".git", "autom4te.cache", "__pycache__", "node_modules"))
+        for name in sorted(files):
+            path = os.path.join(base, name)
+            if os.path.islink(path):
+                continue
+            with open(path, "rb") as f:
+                h.update(os.path.relpath(path, SOURCE).encode() + b"\0")
+                h.update(hashlib.sha256(f.read()).digest())
+    return h.hexdigest()[:16]
+
+
+def copy_source(path):
+    """The sources as a clean clone has them."""
+    os.makedirs(path)
+    run(["sh", "-c", '. "$1/scripts/lib.sh"; copy_source "$1" "$2"', "sh",
+         SOURCE, path])
+
+
+def version():
+    with open(os.path.join(SOURCE, "configure.ac"), encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("AC_INIT([lumnid],["):
+                return line.split("[")[2].split("]")[0]
+    raise Failure("configure.ac has no version")
+
+
+def built(what, build):
+    """The directory with the results of build(dir), made once for these
+    sources."""
+    path = os.path.join(CACHE, f"{what}-{source_mark()}")
+    with cache_lock(what):
+        if not os.path.exists(path):
+            for old in glob.glob(os.path.join(CACHE, what + "-*")):
+                shutil.rmtree(old)
+            tmp = path + ".new"
+            shutil.rmtree(tmp, ignore_errors=True)
+            os.makedirs(tmp)
+            build(tmp)
+            os.rename(tmp, path)
+    return path
+
+
+def jobs():
+    return str(os.cpu_count() or 1)
+
+
+def make_deb(source, flags="", env=None):
+    """configure and make deb, in the sources; returns the directory."""
+    run(["sh", "-ec", "test -e configure || autoreconf -i; ./configure; "
+         f"make deb DEBFLAGS='{flags}'"], cwd=source, env=dict(
+             {"DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}"},
+             **(env or {})))
+    return os.path.join(source, "_deb")
+
+
+def keep(made, where):
+    for path in glob.glob(os.path.join(made, "*")):
+        if os.path.isfile(path):
+            shutil.copy2(path, where)
+
+
+def _build_here(where):
+    source = os.path.join(where, "source")
+    copy_source(source)
+    keep(make_deb(source), where)
+    shutil.rmtree(source)
+
+
+def _build_in_tree(suite):
+    def build(where):
+        tree = os.path.join(where, "tree")
+        unpack_tree(tree_archive(suite, "build"), tree)
+        copy_source(os.path.join(tree, "build"))
+        with chroot(tree) as sh:
+            sh("cd /build && autoreconf -i && ./configure && "
+               "make deb DEBFLAGS=-b", env={
+                   "DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}",
+                   "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"})
+        keep(os.path.join(tree, "build", "_deb"), where)
+        shutil.rmtree(tree)
+    return build
+
+
+def host_suite():
+    with open("/etc/os-release", encoding="utf-8") as f:
+        for line in f:
+            if line.startswith("VERSION_CODENAME="):
+                return line.split("=")[1].strip().strip('"')
+    return None
+
+
+def debs(suite):
+    """The directory with the debs for a release."""
+    need_root()
+    if suite == host_suite():
+        need("dpkg-buildpackage", "dh")
+        return built("deb-" + suite, _build_here)
+    return built("deb-" + suite, _build_in_tree(suite))
+
+
+def deb(suite, name):
+    found = [p for p in glob.glob(os.path.join(debs(suite), name + "_*.deb"))]
+    if len(found) != 1:
+        raise Failure(f"{name}: {len(found)} packages of that name: {found}")
+    return found[0]
+
+
+def make_rpm(source, env=None):
+    run(["sh", "-ec", "test -e configure || autoreconf -i; ./configure; "
+         "make rpm"], cwd=source, env=env)
+    return os.path.join(source, "_rpm")
+
+
+def _build_rpm(where):
+    source = os.path.join(where, "source")
+    copy_source(source)
+    made = make_rpm(source)
+    for path in glob.glob(os.path.join(made, "RPMS", "*", "*.rpm")) + \
+            glob.glob(os.path.join(made, "SRPMS", "*.rpm")):
+        shutil.copy2(path, where)
+    shutil.rmtree(source)
+
+
+def rpms():
+    """The directory with the rpms."""
+    need_root()
+    need("rpmbuild")
+    return built("rpm", _build_rpm)
+
+
+def rpm(name):
+    found = [p for p in glob.glob(os.path.join(rpms(), name + "-[0-9]*.rpm"))
+             if not p.endswith(".src.rpm")]
+    if len(found) != 1:
+        raise Failure(f"{name}: {len(found)} packages of that name: {found}")
+    return found[0]
+
+
+def another_version(path, new, where):
+    """The same deb with another version number, as the release before or
+    after would be; its path."""
+    tree = os.path.join(where, "repack-" + new)
+    run(["dpkg-deb", "-R", path, tree])
+    control = os.path.join(tree, "DEBIAN", "control")
+    with open(control, encoding="utf-8") as f:
+        lines = f.readlines()
+    with open(control, "w", encoding="utf-8") as f:
+        f.writelines(f"Version: {new}\n" if x.startswith("Version:") else x
+                     for x in lines)
+    out = os.path.join(where, f"lumnid_{new}.deb")
+    run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, out])
+    shutil.rmtree(tree)
+    return out
+
+
+# --- machines ----------------------------------------------------------------
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter(pid, kind, flag):
+    """Enter a namespace of a process; as setns(2)."""
+    with open(f"/proc/{pid}/ns/{kind}", encoding="ascii") as f:
+        if _libc.setns(f.fileno(), flag) < 0:
+            raise OSError(ctypes.get_errno(), f"setns {kind}")
+
+
+class Machine:
+    """A Debian release booted in systemd-nspawn."""
+
+    def __init__(self, case, suite):
+        need_root()
+        need("systemd-nspawn", "nsenter")
+        self.case = case
+        self.name = f"lumnid-{os.getpid()}-{len(case.processes)}"
+        self.tree = os.path.join(case.dir, self.name)
+        unpack_tree(tree_archive(suite), self.tree)
+        self.groups = []
+        self.proc = None
+        self.leader = None
+        case.files.callback(self.remove)
+        self.boot()
+
+    def _join_groups(self):
+        """A cgroup of its own in each hierarchy that systemd would use."""
+        for base in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):
+            if os.path.isdir(base):
+                path = os.path.join(base, self.name)
+                os.makedirs(path, exist_ok=True)
+                self.groups.append(path)
+                with open(os.path.join(path, "cgroup.procs"), "w",
+                          encoding="ascii") as f:
+                    f.write("0")
+
+    def boot(self):
+        for base in ("systemd", "unified"):
+            path = f"/sys/fs/cgroup/{base}"
+            if os.path.isdir(path):
+                os.makedirs(os.path.join(path, self.name), exist_ok=True)
+                self.groups.append(os.path.join(path, self.name))
+        enter_groups = "".join(f"echo $$ >'{g}/cgroup.procs'; "
+                               for g in self.groups)
+        log = os.path.join(self.case.dir, self.name + ".log")
+        with open(log, "wb") as out:
+            self.proc = subprocess.Popen(
+                ["sh", "-c", enter_groups +
+                 "exec systemd-nspawn --boot --register=no --keep-unit "
+                 f"-D '{self.tree}' -M {self.name} --private-network "
+                 "--resolv-conf=off --timezone=off "
+                 "--console=pipe --link-journal=no"],
+                stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.STDOUT, start_new_session=True,
+                env=dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1"))
+
+        def said():
+            with open(log, encoding="utf-8", errors="replace") as f:
+                return "\n".join(f.read().split("\n")[-30:])
+
+        def leader():
+            if self.proc.poll() is not None:
+                raise Skip("systemd-nspawn cannot start: " + said())
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}"
+                          "/children", encoding="ascii") as f:
+                    return int(f.read().split()[0])
+            return None
+        self.leader = wait_for("the machine's first process", leader, 30,
+                               context=said)
+
+        def running():
+            if self.proc.poll() is not None:
+                raise Skip("systemd-nspawn cannot start: " + said())
+            state = self.try_sh("systemctl is-system-running")[1].strip()
+            return state in ("running", "degraded") and state
+        state = wait_for("the machine's boot", running, 60, 0.1, said)
+        if state != "running":
+            raise Failure("after the boot: " + self.sh(
+                "systemctl --failed --no-legend"))
+
+    def off(self):
+        """Power off, in order."""
+        if self.proc is None:
+            return
+        # nspawn passes on the signal that systemd takes as "halt".
+        self.proc.send_signal(signal.SIGTERM)
+        try:
+            self.proc.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.proc.pid, signal.SIGKILL)
+            self.proc.wait()
+        self.proc = None
+        for g in self.groups:
+            for base, dirs, _ in os.walk(g, topdown=False):
+                for d in dirs:
+                    with contextlib.suppress(OSError):
+                        os.rmdir(os.path.join(base, d))
+            with contextlib.suppress(OSError):
+                os.rmdir(g)
+        self.groups = []
+
+    def remove(self):
+        self.off()
+        shutil.rmtree(self.tree, ignore_errors=True)
+
+    def enter_argv(self):
+        return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n",
+                "-p", "--root", "--wd"]
+
+    def try_sh(self, command, seconds=120):
+        """A shell command in the machine, as root: (status, output)."""
+        done = subprocess.run(
+            [*self.enter_argv(), "/bin/sh", "-c", command],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
+            timeout=seconds * lumnid_it.SLOW, check=False, env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C",
+                "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive",
+                "SYSTEMD_PAGER": ""})
+        return done.returncode, done.stdout
+
+    def sh(self, command, status=0, seconds=120):
+        got, out = self.try_sh(command, seconds)
+        if got != status:
+            raise Failure(f"in the machine: {command}\nexit status {got}\n"
+                          f"{out}\n{self.logs()}")
+        return out
+
+    def logs(self):
+        return self.try_sh("systemctl --no-pager -l status lumnid.service "
+                           "lumnid.socket; journalctl --no-pager -n 60 "
+                           "-u lumnid.service")[1]
+
+    def put(self, path, inside="/root"):
+        """Copy a file into the machine; the path there."""
+        where = os.path.join(inside, os.path.basename(path))
+        shutil.copy(path, self.tree + where)
+        return where
+
+    def write(self, inside, text, mode=0o644):
+        with open(self.tree + inside, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(self.tree + inside, mode)
+
+    def show(self, unit, prop):
+        return self.sh(f"systemctl show -p {prop} --value {unit}").strip()
+
+    @contextlib.contextmanager
+    def network(self):
+        """The machine's network, for this process and those it starts."""
+        with open("/proc/self/ns/net", encoding="ascii") as home:
+            enter(self.leader, "net", CLONE_NEWNET)
+            try:
+                yield
+            finally:
+                if _libc.setns(home.fileno(), CLONE_NEWNET) < 0:
+                    raise OSError(ctypes.get_errno(), "setns home")
+
+    def as_user(self, uid, gids, fn):
+        """Call fn() in a child in the machine's file system, as that user;
+        what fn returns (a str) or raises comes back as a str."""
+        r, w = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.alarm(0)
+                enter(self.leader, "mnt", CLONE_NEWNS)
+                os.setgroups(gids)
+                os.setresgid(gids[0], gids[0], gids[0])
+                os.setresuid(uid, uid, uid)
+                text = fn()
+            except BaseException as e:  # told to the parent
+                text = f"{type(e).__name__}: {e}"
+            os.write(w, str(text).encode()[:65536])
+            os._exit(0)
+        os.close(w)
+        with os.fdopen(r, "rb") as f:
+            text = f.read().decode()
+        os.waitpid(pid, 0)
+        return text
+
+
+def main(limit=600):
+    lumnid_it.main(limit)
