@@ -150,9 +150,9 @@ const char *conf_restart_keys(const struct conf *, const struct conf *,
 /*
  * The API key in force: the content of api_key_file (trailing white space
  * cut), else LUMNI_API_KEY. Returns 0, -ENOENT when neither is set, the file is
- * absent or systemd's credential is blank, -EPERM when others can read the file (why says the chmod),
- * -EINVAL for an empty or many-lined file, -errno. *ret_mtime_ns: of the file,
- * or 0.
+ * absent or systemd's credential is blank, -EPERM when others can read the
+ * file (why says the chmod), -EINVAL for an empty or many-lined file, -errno.
+ * *ret_mtime_ns: of the file, or 0.
  */
 int	conf_api_key(const struct conf *, char *dst, size_t n,
 	    int64_t *ret_mtime_ns, struct why *) MUSTUSE;

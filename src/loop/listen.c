@@ -319,6 +319,13 @@ listen_set_rcvbuf(int fd, int bytes)
 	int size = 0;
 	socklen_t len = sizeof size;
 
+	/*
+	 * The service manager's may be larger than what we are allowed. What
+	 * the kernel tells is twice what was asked for; see socket(7).
+	 */
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &len) == 0 &&
+	    size / 2 >= bytes)
+		return size;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes,
 	    sizeof bytes) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes,

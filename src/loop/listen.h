@@ -56,7 +56,7 @@ int	listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
 
 /*
  * Ask for a receive buffer of so many bytes, over the system's limit where
- * that is permitted. Returns the size in effect, as the kernel counts it.
+ * that is permitted; a larger one stays. Returns the size in effect, as the kernel counts it.
  */
 int	listen_set_rcvbuf(int fd, int bytes);
 

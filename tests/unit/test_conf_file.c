@@ -471,6 +471,7 @@ START_TEST(test_environment)
 	/* Blank, it says that there is none: the unit has no other way. */
 	ck_assert_int_eq(unlink(path), 0);
 	write_file(path, "\n", 0400);
+	unsetenv("LUMNI_API_KEY");
 	cf = parse("");
 	ck_assert_int_eq(conf_api_key(cf, got, sizeof got, &mtime, &why),
 	    -ENOENT);
