@@ -382,8 +382,8 @@ engine_seal_give_back(struct engine *e, struct engine_sealing *s,
 	if (s->reason == SPOOL_END)
 		run->end = true;
 	runs_set_due(e->runs, run, s->reason);
-	(void)spool_done(e->spool, &s->ref, 0, 0, 0, SPOOL_DROP_OPERATOR,
-	    NULL);	/* kept and written later where it fails */
+	/* The mark is kept and written later where it fails. */
+	(void)spool_take_back(e->spool, &s->ref, NULL);
 }
 
 void

@@ -43,8 +43,8 @@
  * said of totals and parts before it, so old segments can go.
  *
  * A segment is deleted when nothing lives in it or before it, what ended its
- * last event is durable, and the STATE of the next segment is: without that,
- * a crash could leave no STATE at all.
+ * last event is durable, and so is a later STATE: without that, a crash could
+ * leave none at all.
  */
 #include <assert.h>
 #include <errno.h>
@@ -72,6 +72,7 @@ struct journal_seg {
 	uint32_t	segno;
 	uint32_t	live;		/* events */
 	bool		pinned;		/* could not be read: never deleted */
+	bool		stated;		/* begins with a sound STATE */
 	uint64_t	born;		/* `appended` of its STATE */
 	uint64_t	freed;		/* `appended` at its last release */
 };
@@ -144,7 +145,7 @@ journal_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
 	}
 }
 
-static void
+static bool
 journal_replay_state(struct journal *j, const struct journal_replay *rp,
     const uint8_t *data, size_t len)
 {
@@ -154,11 +155,11 @@ journal_replay_state(struct journal *j, const struct journal_replay *rp,
 	size_t need;
 
 	if (len < JOURNAL_META)
-		return;
+		return false;
 	totals = le_get32(data + 16);
 	parts = le_get32(data + 20);
 	if (JOURNAL_META + totals * 8 + parts * JOURNAL_PART > len)
-		return;
+		return false;
 	if (le_get64(data) > j->lsn)
 		j->lsn = le_get64(data);
 	st.batch_seq = le_get64(data + 8);
@@ -178,6 +179,7 @@ journal_replay_state(struct journal *j, const struct journal_replay *rp,
 	st.parts_n = (size_t)parts;
 	if (rp->state != NULL)
 		rp->state(rp->arg, &st);
+	return true;
 }
 
 /* --- opening --------------------------------------------------------------- */
@@ -216,7 +218,8 @@ journal_on_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
 	size_t n;
 
 	if (type == JOURNAL_STATE) {
-		journal_replay_state(w->j, rp, data, len);
+		if (journal_replay_state(w->j, rp, data, len))
+			w->j->segs[w->j->n - 1].stated = true;
 		return 0;
 	}
 	if (type == JOURNAL_COUNT && len >= 16 && rp->count != NULL)
@@ -271,6 +274,9 @@ journal_replay_all(struct journal *j, const struct journal_replay *rp,
 		}
 		i++;
 	}
+	/* The log goes on in a segment that begins soundly. */
+	if (j->n > 0 && !j->segs[j->n - 1].stated)
+		seglog_finish(j->log);
 	return 0;
 }
 
@@ -347,7 +353,7 @@ journal_note_tail(struct journal *j)
 	if (tail == 0 || (j->n > 0 && j->segs[j->n - 1].segno >= tail))
 		return;
 	j->appended++;
-	(void)journal_seg_add(j, tail);
+	journal_seg_add(j, tail)->stated = true;
 	seglog_stamp(j->log, j->lsn, j->appended);
 }
 
@@ -552,6 +558,16 @@ journal_oldest_live(const struct journal *j)
 	return 0;
 }
 
+/* Is the STATE of a segment behind the oldest durable? */
+static bool
+journal_state_durable(const struct journal *j, uint64_t durable)
+{
+	for (size_t i = 1; i < j->n; i++)
+		if (j->segs[i].stated && j->segs[i].born <= durable)
+			return true;
+	return false;
+}
+
 int
 journal_trim(struct journal *j, struct why *why)
 {
@@ -563,7 +579,7 @@ journal_trim(struct journal *j, struct why *why)
 		return 0;
 	seglog_durable(j->log, &lsn, &durable);
 	if (sg->live > 0 || sg->pinned || sg->freed > durable ||
-	    sg[1].born > durable)
+	    !journal_state_durable(j, durable))
 		return 0;
 	r = seglog_remove(j->log, sg->segno, why);
 	if (r < 0)

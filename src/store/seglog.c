@@ -268,6 +268,12 @@ seglog_roll(struct seglog *l, struct wall now, struct why *why)
 	return seglog_roll_for(l, SEGLOG_SLACK, now, why);
 }
 
+void
+seglog_finish(struct seglog *l)
+{
+	l->t.closed = true;
+}
+
 /* --- appending ------------------------------------------------------------- */
 
 /* A tail that nobody has scanned may end in half a record. */

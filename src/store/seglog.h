@@ -183,6 +183,9 @@ bool	seglog_dirty(const struct seglog *);	/* buffered bytes wait */
  */
 int	seglog_roll(struct seglog *, struct wall, struct why *) MUSTUSE;
 
+/* Append no more to the tail: the next append begins a new segment. */
+void	seglog_finish(struct seglog *);
+
 /*
  * Read a record's payload, part of it from `skip` on, without checking: len
  * bytes to dst, from the file or the buffer. Returns 0 or -errno.

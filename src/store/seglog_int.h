@@ -1,4 +1,4 @@
-/* seglog_int: the inside of a seglog, shared by its three sources only. */
+/* seglog_int: the inside of a seglog, shared by its sources only. */
 #ifndef LUMNID_STORE_SEGLOG_INT_H
 #define LUMNID_STORE_SEGLOG_INT_H
 

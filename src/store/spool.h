@@ -73,6 +73,8 @@ struct spool_ref {
 	uint32_t	body_len;
 	uint32_t	events;
 	uint32_t	finished;	/* of them, see spool_progress() */
+	uint32_t	index;		/* 0, 1, 2, ... within its segment */
+	uint32_t	meta_len;	/* bytes of the payload before the body */
 };
 
 /* The whole description of a batch, without its body. */
@@ -111,9 +113,13 @@ struct spool_options {
 };
 
 /*
- * Open. Reads the newest segment (and older ones, newest first, as far back
- * as needed to see every batch with seq > seq_above; recent() is told of
- * those, in order: the journal may not have their seal marks).
+ * Open. Reads the newest segment. recent, unless it is NULL, is told of every
+ * sound batch with seq > seq_above, in order, delivered or not (the journal
+ * may not have their seal marks), but not of those that were taken back, nor
+ * of those that were cut from another; older segments are read for it where
+ * they hold such. Batches above seq_above that
+ * a crash has destroyed were never promised and count as never appended.
+ * Returns 0 or -errno of the directory.
  */
 int	spool_open(const char *dir, const char *quarantine,
 	    const struct spool_options *,
@@ -125,7 +131,8 @@ const uint8_t *spool_instance(const struct spool *);
 /*
  * Append a batch. In: kind, reason, part, events, compressed, raw_len, first,
  * sealed, journal_lsn, runid, parent, parent_from; and id, which is made here
- * ("<instance, 16 hex>-<seq>") unless it is not empty. seq, body_len and id
+ * ("<instance, 16 hex>-<seq>", of records "<instance, 16 hex>-r<seq>") unless
+ * it is not empty. seq, body_len and id
  * are filled in. Returns 0 or -errno (-ENOSPC among them); then nothing has
  * changed. The batch may be sent once spool_durable() has reached its seq.
  */
@@ -142,6 +149,8 @@ struct spool_cursor {
 	uint32_t	segno;
 	uint32_t	off;
 	uint32_t	index;	/* of the next batch in its segment */
+	uint64_t	events;	/* in its segment before it */
+	uint64_t	bytes;
 };
 int	spool_next(struct spool *, struct spool_cursor *, struct spool_ref *,
 	    struct why *) MUSTUSE;
@@ -150,7 +159,10 @@ bool	spool_at_end(const struct spool *, const struct spool_cursor *);
 /* Set the cursor behind the newest batch. */
 void	spool_to_end(const struct spool *, struct spool_cursor *);
 
-/* Read the description; 0, -EBADMSG, -errno. */
+/*
+ * Read the description; 0, -EBADMSG, -errno. On -EBADMSG here and below the
+ * caller gives the batch up with spool_done() and SPOOL_DROP_CORRUPT.
+ */
 int	spool_describe(struct spool *, const struct spool_ref *,
 	    struct spool_batch *, struct why *) MUSTUSE;
 /*
@@ -173,14 +185,21 @@ int	spool_load(struct spool *, const struct spool_ref *,
 /*
  * The batch waits no more: so many of its events were delivered, went to
  * dead, were dropped for a reason. What is left to the number of its events
- * has moved to another batch. It counts at once. If the mark cannot be
- * written now (-ENOSPC, -EIO; returned as information) it is kept and written
- * by a later spool_flush(); a crash before that sends the batch again under
- * the same id.
+ * has moved to another batch. It counts at once, and a second time it does
+ * nothing. If the mark cannot be written now (-ENOSPC, -EIO; returned as
+ * information) it is kept and written by a later spool_flush(); a crash before
+ * that sends the batch again under the same id.
  */
 int	spool_done(struct spool *, const struct spool_ref *,
 	    uint32_t delivered, uint32_t dead, uint32_t dropped,
 	    enum spool_drop, struct why *);
+
+/*
+ * The owner takes a batch back that is not durable: its events are with him
+ * again, and it counts as never appended. As spool_done() otherwise.
+ */
+int	spool_take_back(struct spool *, const struct spool_ref *,
+	    struct why *);
 
 /*
  * Part of the batch is finished: its first `upto` events, of which since the
@@ -211,7 +230,8 @@ void	spool_sync_end(struct spool *, bool ok);
 uint64_t spool_durable(const struct spool *);	/* seq: all up to it are */
 int	spool_roll(struct spool *, struct wall, struct why *) MUSTUSE;
 /*
- * Delete segments none of whose batches waits, if this is durable. may_delete
+ * Delete segments none of whose batches waits, if this is durable (or if the
+ * disk is too full to write it down). may_delete
  * is the seq up to which the journal's seal marks are durable: a segment with
  * a newer batch is kept. Returns the number deleted or -errno.
  */

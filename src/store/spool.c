@@ -1,0 +1,714 @@
+/*
+ * spool: sealed batches that wait for delivery.
+ *
+ * Records (store/seg.c draws the head), little-endian:
+ *
+ *	CHECKPOINT (1), the first record of each segment
+ *	   0	u64	newest batch
+ *	   8	5 x u64	totals: batches, events, delivered, dead, done batches
+ *	  48	16 x u64 totals: dropped, by reason
+ *	 176	u32	number of older segments S
+ *	 180	u32	number of batches V that were taken back
+ *	 184	u32	number of batches P of which a part is finished
+ *	 188	u32	0
+ *	 192	S x	u32 segno, u32 batches, u32 waiting, u32 bytes of bitmap B,
+ *			u64 first batch, u64 last batch, u64 events, u64 bytes of
+ *			bodies, u64 waiting events, u64 waiting bytes,
+ *			B bytes: bit i is set when its i-th batch is done (B is
+ *			0 when none is, or when all are)
+ *		V x	u32 segno, u32 index
+ *		P x	u32 segno, u32 index, u32 finished, u32 delivered,
+ *			u32 dead
+ *
+ *	BATCH (2)
+ *	   0	u64	xxh3 of what follows up to the body, seeded with segno
+ *			and offset
+ *	   8	u64	sequence number
+ *	  16	u64	events in this segment before it
+ *	  24	u64	bytes of bodies in this segment before it
+ *	  32	i64	receipt of its first event, microseconds since 1970
+ *	  40	i64	sealed
+ *	  48	u64	journal lsn
+ *	  56	u64	parent's sequence number
+ *	  64	u64	xxh3 of the runId
+ *	  72	u32	first of the parent's events
+ *	  76	u32	part
+ *	  80	u32	events
+ *	  84	u32	length of the JSON
+ *	  88	u32	length of the body
+ *	  92	u32	index: which batch of its segment it is
+ *	  96	u16	length of the runId
+ *	  98	u8	length of the id
+ *	  99	u8	kind
+ *	 100	u8	reason
+ *	 101	u8	flags; 1: zstd
+ *	 102	u16	0
+ *	 104		id, runId, body
+ *
+ *	DONE (3), PROGRESS (4): what became of a batch since its beginning
+ *	   0	u64	sequence number
+ *	   8	u32	segno
+ *	  12	u32	index
+ *	  16	u32	events
+ *	  20	u32	length of the body
+ *	  24	u32	so many of its events are finished: of them were
+ *	  28	u32	delivered
+ *	  32	u32	dead
+ *	  36	u32	dropped; the others moved to another batch
+ *	  40	u8	reason of dropping
+ *	  41	u8	flags; 1: taken back by its owner
+ *	  42	6	0
+ *
+ * The description has a checksum of its own, so that a walk need not read
+ * bodies; index and running sums tell what a damaged stretch has held.
+ *
+ * A segment that is not the tail is deleted when none of its batches waits,
+ * the marks that say so are durable, and so is the checkpoint of the tail,
+ * which repeats what marks in deleted segments have said.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+#include "base/mem.h"
+#include "store/le.h"
+#include "store/spool.h"
+#include "store/spool_int.h"
+
+const char *
+spool_reason_name(unsigned reason)
+{
+	static const char *const names[SPOOL_REASONS] = {
+		[SPOOL_END] = "end", [SPOOL_IDLE] = "idle",
+		[SPOOL_AGE] = "age", [SPOOL_SIZE] = "size",
+		[SPOOL_PRESSURE] = "pressure", [SPOOL_FLUSH] = "flush",
+	};
+
+	return reason < SPOOL_REASONS && names[reason] != NULL ?
+	    names[reason] : "unknown";
+}
+
+/* --- segments -------------------------------------------------------------- */
+
+/* Where segno is, or would be. */
+static size_t
+spool_seg_at(const struct spool *sp, uint32_t segno)
+{
+	size_t lo = 0, hi = sp->n, mid;
+
+	while (lo < hi) {
+		mid = lo + (hi - lo) / 2;
+		if (sp->segs[mid].segno < segno)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct spool_seg *
+spool_seg_find(const struct spool *sp, uint32_t segno)
+{
+	size_t i = spool_seg_at(sp, segno);
+
+	return i < sp->n && sp->segs[i].segno == segno ? &sp->segs[i] : NULL;
+}
+
+struct spool_seg *
+spool_seg_add(struct spool *sp, uint32_t segno)
+{
+	size_t i = spool_seg_at(sp, segno);
+
+	if (sp->n == sp->cap) {
+		sp->cap = sp->cap == 0 ? 16 : sp->cap * 2;
+		sp->segs = mem_grow(sp->segs, sp->cap, sizeof *sp->segs);
+	}
+	memmove(&sp->segs[i + 1], &sp->segs[i],
+	    (sp->n - i) * sizeof *sp->segs);
+	sp->n++;
+	sp->segs[i] = (struct spool_seg){ .segno = segno };
+	return &sp->segs[i];
+}
+
+void
+spool_seg_drop(struct spool *sp, struct spool_seg *sg)
+{
+	size_t i = (size_t)(sg - sp->segs), kept = 0;
+
+	for (size_t k = 0; k < sp->voids_n; k++)
+		if (sp->voids[k].segno != sg->segno)
+			sp->voids[kept++] = sp->voids[k];
+	sp->voids_n = kept;
+	kept = 0;
+	for (size_t k = 0; k < sp->parts_n; k++)
+		if (sp->parts[k].segno != sg->segno)
+			sp->parts[kept++] = sp->parts[k];
+	sp->parts_n = kept;
+	free(sg->done);
+	sp->n--;
+	memmove(sg, sg + 1, (sp->n - i) * sizeof *sg);
+}
+
+bool
+spool_seg_is_done(const struct spool_seg *sg, uint32_t i)
+{
+	if (i >= sg->batches)
+		return false;
+	if (sg->waiting == 0)
+		return true;
+	return i < sg->done_cap && (sg->done[i / 8] & 1u << i % 8) != 0;
+}
+
+void
+spool_seg_set_done(struct spool_seg *sg, uint32_t i)
+{
+	uint32_t cap = sg->done_cap == 0 ? 64 : sg->done_cap;
+
+	while (cap <= i)
+		cap *= 2;
+	if (cap > sg->done_cap) {
+		sg->done = mem_grow(sg->done, cap / 8, 1);
+		memset(sg->done + sg->done_cap / 8, 0,
+		    (cap - sg->done_cap) / 8);
+		sg->done_cap = cap;
+	}
+	sg->done[i / 8] |= (uint8_t)(1u << i % 8);
+}
+
+bool
+spool_is_void(const struct spool *sp, uint32_t segno, uint32_t index)
+{
+	for (size_t i = 0; i < sp->voids_n; i++)
+		if (sp->voids[i].segno == segno &&
+		    sp->voids[i].index == index)
+			return true;
+	return false;
+}
+
+static void
+spool_void_add(struct spool *sp, uint32_t segno, uint32_t index)
+{
+	if (sp->voids_n == sp->voids_cap) {
+		sp->voids_cap = sp->voids_cap == 0 ? 16 : sp->voids_cap * 2;
+		sp->voids = mem_grow(sp->voids, sp->voids_cap,
+		    sizeof *sp->voids);
+	}
+	sp->voids[sp->voids_n++] = (struct spool_void){ segno, index };
+}
+
+static struct spool_part *
+spool_part_find(const struct spool *sp, uint32_t segno, uint32_t index)
+{
+	for (size_t i = 0; i < sp->parts_n; i++)
+		if (sp->parts[i].segno == segno &&
+		    sp->parts[i].index == index)
+			return &sp->parts[i];
+	return NULL;
+}
+
+struct spool_part
+spool_part_get(const struct spool *sp, uint32_t segno, uint32_t index)
+{
+	const struct spool_part *p = spool_part_find(sp, segno, index);
+
+	return p != NULL ? *p : (struct spool_part){ segno, index, 0, 0, 0 };
+}
+
+void
+spool_part_set(struct spool *sp, const struct spool_part *part)
+{
+	struct spool_part *p = spool_part_find(sp, part->segno, part->index);
+
+	if (p == NULL) {
+		if (sp->parts_n == sp->parts_cap) {
+			sp->parts_cap = sp->parts_cap == 0 ? 16 :
+			    sp->parts_cap * 2;
+			sp->parts = mem_grow(sp->parts, sp->parts_cap,
+			    sizeof *sp->parts);
+		}
+		p = &sp->parts[sp->parts_n++];
+	}
+	*p = *part;
+}
+
+static void
+spool_part_drop(struct spool *sp, uint32_t segno, uint32_t index)
+{
+	struct spool_part *p = spool_part_find(sp, segno, index);
+
+	if (p != NULL)
+		*p = sp->parts[--sp->parts_n];
+}
+
+/* Subtract, but never below nothing: damage may have bent a sum. */
+static void
+spool_take(uint64_t *from, uint64_t n)
+{
+	*from -= n < *from ? n : *from;
+}
+
+static uint32_t
+spool_more(uint32_t now, uint32_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+/* The counters move by what the mark says more than was known before. */
+static void
+spool_apply_counts(struct spool *sp, struct spool_seg *sg,
+    const struct spool_mark *m)
+{
+	struct spool_part before = spool_part_get(sp, m->segno, m->index);
+	uint32_t n = spool_more(m->done ? m->events : m->upto,
+	    before.finished);
+	uint32_t delivered = spool_more(m->delivered, before.delivered);
+	uint32_t dead = spool_more(m->dead, before.dead);
+	uint64_t sum = (uint64_t)delivered + dead + m->dropped;
+	unsigned reason = m->reason < NELEM(sp->totals.dropped) ? m->reason :
+	    SPOOL_DROP_CORRUPT;
+
+	sp->totals.delivered += delivered;
+	sp->totals.dead += dead;
+	sp->totals.dropped[reason] += m->dropped;
+	/* Moved to another batch, which has counted them, or taken back. */
+	if (sum < n)
+		sp->totals.events -= n - sum;
+	spool_take(&sg->waiting_events, n);
+	spool_take(&sp->waiting.events, n);
+}
+
+void
+spool_apply(struct spool *sp, struct spool_seg *sg,
+    const struct spool_mark *m)
+{
+	struct spool_part part = { m->segno, m->index, m->upto, m->delivered,
+	    m->dead };
+	uint64_t rest;
+
+	assert(sg->waiting > 0 && m->index < sg->batches);
+	spool_apply_counts(sp, sg, m);
+	if (!m->done) {
+		spool_part_set(sp, &part);
+		return;
+	}
+	spool_part_drop(sp, m->segno, m->index);
+	spool_seg_set_done(sg, m->index);
+	if (m->back)
+		spool_void_add(sp, sg->segno, m->index);
+	sg->waiting--;
+	sp->waiting.batches--;
+	sp->totals.done_batches++;
+	spool_take(&sg->waiting_bytes, m->body_len);
+	spool_take(&sp->waiting.bytes, m->body_len);
+	if (sg->waiting > 0)
+		return;
+	/* Of batches that were damaged the events are known in sum only. */
+	rest = sg->waiting_events;
+	sp->totals.dropped[SPOOL_DROP_CORRUPT] += rest;
+	spool_take(&sp->waiting.events, rest);
+	spool_take(&sp->waiting.bytes, sg->waiting_bytes);
+	sg->waiting_events = sg->waiting_bytes = 0;
+}
+
+/* --- appending ------------------------------------------------------------- */
+
+/* A roll is noticed here. */
+static void
+spool_note_tail(struct spool *sp)
+{
+	uint32_t tail = seglog_tail(sp->log);
+	struct spool_seg *old;
+
+	if (tail == 0 || spool_seg_find(sp, tail) != NULL)
+		return;
+	/* A sealed segment that has nothing left to send needs no bitmap. */
+	old = sp->n > 0 ? &sp->segs[sp->n - 1] : NULL;
+	if (old != NULL && old->waiting == 0) {
+		free(old->done);
+		old->done = NULL;
+		old->done_cap = 0;
+	}
+	(void)spool_seg_add(sp, tail);
+	sp->born = ++sp->appended;
+	sp->bare = false;
+	/* The checkpoint says what the marks in memory were to say. */
+	for (size_t i = 0; i < sp->kept_n; i++) {
+		old = spool_seg_find(sp, sp->kept[i].segno);
+		if (old == NULL)
+			continue;
+		old->kept = 0;
+		old->marked = sp->appended;
+	}
+	sp->kept_n = 0;
+	seglog_stamp(sp->log, sp->seq, sp->appended);
+}
+
+static void
+spool_make_id(const struct spool *sp, struct spool_batch *b)
+{
+	const uint8_t *in = seglog_instance(sp->log);
+	size_t n = 0;
+
+	if (b->id[0] != '\0')
+		return;
+	for (size_t i = 0; i < 8; i++)
+		n += (size_t)snprintf(b->id + n, sizeof b->id - n, "%02x",
+		    in[i]);
+	(void)snprintf(b->id + n, sizeof b->id - n, "-%s%" PRIu64,
+	    sp->o.kind == SEGLOG_RECORDS ? "r" : "", b->seq);
+}
+
+/* The batch is in the log: count it. */
+static void
+spool_count_in(struct spool *sp, const struct spool_batch *b)
+{
+	struct spool_seg *sg = &sp->segs[sp->n - 1];
+
+	sp->seq = b->seq;
+	if (sg->batches++ == 0)
+		sg->first_seq = b->seq;
+	sg->last_seq = b->seq;
+	sg->events += b->events;
+	sg->bytes += b->body_len;
+	sg->waiting++;
+	sg->waiting_events += b->events;
+	sg->waiting_bytes += b->body_len;
+	sp->waiting.batches++;
+	sp->waiting.events += b->events;
+	sp->waiting.bytes += b->body_len;
+	sp->totals.batches++;
+	sp->totals.events += b->events;
+	sp->appended++;
+	seglog_stamp(sp->log, sp->seq, sp->appended);
+}
+
+int
+spool_append(struct spool *sp, struct spool_batch *b, const void *body,
+    size_t len, struct spool_ref *ret, struct why *why)
+{
+	uint8_t meta[SPOOL_META_MAX];
+	struct spool_desc d = { .b = *b };
+	struct seg_piece piece[2] = { { meta, 0 }, { body, len } };
+	struct spool_seg *sg;
+	struct seglog_pos pos;
+	int r;
+
+	assert(b->runid_len <= SPOOL_RUNID_MAX);
+	if (len > SEG_RECORD_MAX - SPOOL_META_MAX)
+		return why_set(why, -EMSGSIZE, "body of %zu bytes", len);
+	sp->now = b->sealed;
+	r = seglog_reserve(sp->log, seg_record_size(SPOOL_META_MAX + len),
+	    sp->now, why);
+	spool_note_tail(sp);
+	if (r < 0)
+		return r;
+	sg = &sp->segs[sp->n - 1];
+	d.b.seq = sp->seq + 1;
+	d.b.body_len = (uint32_t)len;
+	spool_make_id(sp, &d.b);
+	d.events_before = sg->events;
+	d.bytes_before = sg->bytes;
+	d.index = sg->batches;
+	if (b->kind == SPOOL_RUN)
+		d.run_hash = XXH3_64bits(b->runid, b->runid_len);
+	piece[0].len = spool_desc_pack(meta, &d, seglog_mark(sp->log));
+	r = seglog_append(sp->log, SPOOL_REC_BATCH, piece, len > 0 ? 2 : 1,
+	    &pos, why);
+	if (r < 0)
+		return r;
+	*b = d.b;
+	*ret = (struct spool_ref){ .seq = b->seq, .pos = pos,
+	    .run_hash = d.run_hash, .body_len = b->body_len,
+	    .events = b->events, .index = d.index,
+	    .meta_len = (uint32_t)piece[0].len };
+	spool_count_in(sp, b);
+	return 0;
+}
+
+/* --- done ------------------------------------------------------------------ */
+
+static int
+spool_write_mark(struct spool *sp, const struct spool_mark *m,
+    struct why *why)
+{
+	uint8_t rec[SPOOL_MARK];
+	struct seg_piece piece = { rec, sizeof rec };
+	struct seglog_pos pos;
+	uint32_t tail = seglog_tail(sp->log);
+	int r;
+
+	r = seglog_reserve_mark(sp->log, seg_record_size(sizeof rec), sp->now,
+	    why);
+	spool_note_tail(sp);
+	if (r < 0)
+		return r;
+	/* The mark has taken effect before: a new checkpoint tells of it. */
+	if (seglog_tail(sp->log) != tail)
+		return 0;
+	spool_mark_pack(rec, m);
+	r = seglog_append(sp->log, m->done ? SPOOL_REC_DONE :
+	    SPOOL_REC_PROGRESS, &piece, 1, &pos, why);
+	if (r < 0)
+		return r;
+	sp->appended++;
+	seglog_stamp(sp->log, sp->seq, sp->appended);
+	return 0;
+}
+
+static void
+spool_keep_mark(struct spool *sp, struct spool_seg *sg,
+    const struct spool_mark *m)
+{
+	if (sp->kept_n == sp->kept_cap) {
+		sp->kept_cap = sp->kept_cap == 0 ? 64 : sp->kept_cap * 2;
+		sp->kept = mem_grow(sp->kept, sp->kept_cap, sizeof *sp->kept);
+	}
+	sp->kept[sp->kept_n++] = *m;
+	sg->kept++;
+}
+
+int
+spool_mark(struct spool *sp, struct spool_seg *sg,
+    const struct spool_mark *m, struct why *why)
+{
+	uint32_t segno = sg->segno;
+	int r = sp->kept_n > 0 ? sp->mark_error : 0;
+
+	spool_apply(sp, sg, m);
+	/* In order: behind those that could not be written. */
+	if (r == 0)
+		r = spool_write_mark(sp, m, why);
+	else
+		(void)why_errno(why, r, "marks wait to be written");
+	sp->mark_error = r;
+	sg = spool_seg_find(sp, segno);	/* a roll moves them */
+	if (r < 0)
+		spool_keep_mark(sp, sg, m);
+	else
+		sg->marked = sp->appended;
+	return r;
+}
+
+/* A mark for a batch that waits; false when it does not. */
+static bool
+spool_mark_begin(const struct spool *sp, const struct spool_ref *ref,
+    struct spool_seg **ret_sg, struct spool_mark *m)
+{
+	struct spool_seg *sg = spool_seg_find(sp, ref->pos.segno);
+	struct spool_part part;
+
+	/* Found damaged and given up meanwhile. */
+	if (sg == NULL || spool_seg_is_done(sg, ref->index))
+		return false;
+	part = spool_part_get(sp, ref->pos.segno, ref->index);
+	*m = (struct spool_mark){ .seq = ref->seq, .segno = ref->pos.segno,
+	    .index = ref->index, .events = ref->events,
+	    .body_len = ref->body_len, .upto = part.finished,
+	    .delivered = part.delivered, .dead = part.dead };
+	*ret_sg = sg;
+	return true;
+}
+
+int
+spool_done(struct spool *sp, const struct spool_ref *ref, uint32_t delivered,
+    uint32_t dead, uint32_t dropped, enum spool_drop reason, struct why *why)
+{
+	struct spool_seg *sg;
+	struct spool_mark m;
+
+	if (!spool_mark_begin(sp, ref, &sg, &m))
+		return 0;
+	assert((uint64_t)m.upto + delivered + dead + dropped <= ref->events);
+	m.upto = ref->events;
+	m.delivered += delivered;
+	m.dead += dead;
+	m.dropped = dropped;
+	m.reason = (uint8_t)reason;
+	m.done = true;
+	return spool_mark(sp, sg, &m, why);
+}
+
+int
+spool_take_back(struct spool *sp, const struct spool_ref *ref,
+    struct why *why)
+{
+	struct spool_seg *sg;
+	struct spool_mark m;
+
+	if (!spool_mark_begin(sp, ref, &sg, &m))
+		return 0;
+	m.upto = ref->events;
+	m.back = m.done = true;
+	return spool_mark(sp, sg, &m, why);
+}
+
+int
+spool_progress(struct spool *sp, struct spool_ref *ref, uint32_t upto,
+    uint32_t delivered, uint32_t dead, struct why *why)
+{
+	struct spool_seg *sg;
+	struct spool_mark m;
+
+	if (!spool_mark_begin(sp, ref, &sg, &m))
+		return 0;
+	assert(upto > m.upto && upto < ref->events);
+	assert((uint64_t)m.upto + delivered + dead <= upto);
+	m.upto = upto;
+	m.delivered += delivered;
+	m.dead += dead;
+	ref->finished = upto;
+	return spool_mark(sp, sg, &m, why);
+}
+
+int
+spool_flush(struct spool *sp, struct why *why)
+{
+	struct spool_seg *sg;
+	size_t i = 0;
+	int r = 0, written;
+
+	while (i < sp->kept_n) {
+		struct spool_mark m = sp->kept[i];
+
+		r = spool_write_mark(sp, &m, why);
+		if (r < 0)
+			break;
+		/* A roll has dealt with all of them. */
+		if (sp->kept_n == 0)
+			break;
+		i++;
+		sg = spool_seg_find(sp, m.segno);
+		if (sg != NULL) {
+			sg->kept--;
+			sg->marked = sp->appended;
+		}
+	}
+	if (i > 0 && sp->kept_n > 0) {
+		sp->kept_n -= i;
+		memmove(sp->kept, sp->kept + i, sp->kept_n * sizeof *sp->kept);
+	}
+	sp->mark_error = r;
+	written = seglog_flush(sp->log, r < 0 ? NULL : why);
+	return r < 0 ? r : written;
+}
+
+/* --- deletion -------------------------------------------------------------- */
+
+static bool
+spool_may_drop(const struct spool *sp, const struct spool_seg *sg,
+    uint64_t may_delete, uint64_t durable)
+{
+	if (sg->waiting > 0 || sg->last_seq > may_delete)
+		return false;
+	/* Deleting is what makes room for the marks. */
+	if (sg->kept > 0)
+		return sp->mark_error == -ENOSPC || sp->mark_error == -EDQUOT;
+	return sg->marked <= durable;
+}
+
+int
+spool_trim(struct spool *sp, uint64_t may_delete, struct why *why)
+{
+	uint64_t seq, durable;
+	uint32_t tail = seglog_tail(sp->log);
+	int n = 0, r;
+
+	seglog_durable(sp->log, &seq, &durable);
+	if (tail == 0 || sp->bare || sp->born > durable)
+		return 0;
+	for (size_t i = 0; i < sp->n && sp->segs[i].segno != tail;) {
+		struct spool_seg *sg = &sp->segs[i];
+
+		if (!spool_may_drop(sp, sg, may_delete, durable)) {
+			i++;
+			continue;
+		}
+		r = seglog_remove(sp->log, sg->segno, why);
+		if (r < 0)
+			return r;
+		spool_seg_drop(sp, sg);
+		n++;
+	}
+	return n;
+}
+
+/* --- durability and figures ------------------------------------------------ */
+
+bool
+spool_unsynced(const struct spool *sp)
+{
+	return seglog_unsynced(sp->log);
+}
+
+void
+spool_sync_begin(struct spool *sp, struct seglog_sync *set)
+{
+	seglog_sync_begin(sp->log, set);
+}
+
+void
+spool_sync_end(struct spool *sp, bool ok)
+{
+	seglog_sync_end(sp->log, ok);
+}
+
+uint64_t
+spool_durable(const struct spool *sp)
+{
+	uint64_t seq, appended;
+
+	seglog_durable(sp->log, &seq, &appended);
+	return seq;
+}
+
+int
+spool_roll(struct spool *sp, struct wall now, struct why *why)
+{
+	int r;
+
+	sp->now = now;
+	r = seglog_roll(sp->log, now, why);
+	spool_note_tail(sp);
+	return r;
+}
+
+struct spool_totals
+spool_totals(const struct spool *sp)
+{
+	return sp->totals;
+}
+
+struct spool_waiting
+spool_waiting(const struct spool *sp)
+{
+	return sp->waiting;
+}
+
+uint64_t
+spool_bytes(const struct spool *sp)
+{
+	return seglog_bytes(sp->log);
+}
+
+uint64_t
+spool_seq(const struct spool *sp)
+{
+	return sp->seq;
+}
+
+const uint8_t *
+spool_instance(const struct spool *sp)
+{
+	return seglog_instance(sp->log);
+}
+
+struct seglog *
+spool_log(struct spool *sp)
+{
+	return sp->log;
+}
