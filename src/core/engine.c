@@ -204,8 +204,8 @@ engine_runs_deadline(const struct engine *e)
 		    e->conf->runs.max_age_ms));
 	if (runs_due(e->runs) != NULL || e->more)
 		t = (struct mono){ 0 };
-	if (e->seal_blocked && t.us < e->storage_retry.us)
-		t = e->storage_retry;
+	if (e->seal_blocked && t.us < e->seal_retry.us)
+		t = e->seal_retry;
 	return t;
 }
 

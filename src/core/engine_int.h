@@ -114,7 +114,8 @@ struct engine {
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */
-	bool			 seal_blocked;	/* until the next retry */
+	bool			 seal_blocked;	/* until seal_retry */
+	struct mono		 seal_retry;
 	struct log_limit	 storage_limit, spool_limit, trim_limit;
 
 	bool			 more;		/* seals left from this turn */

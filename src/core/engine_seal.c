@@ -148,7 +148,7 @@ static void
 engine_seal_block(struct engine *e, struct now now)
 {
 	e->seal_blocked = true;
-	e->storage_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
+	e->seal_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
 }
 
 /* Seal the first k events as one part. false: not now. */
@@ -275,7 +275,7 @@ engine_seal_due(struct engine *e, struct now now)
 	int budget = ENGINE_SEALS_PER_TURN;
 
 	e->more = false;
-	if (e->seal_blocked && now.mono.us < e->storage_retry.us)
+	if (e->seal_blocked && now.mono.us < e->seal_retry.us)
 		return;
 	e->seal_blocked = false;
 	while ((r = engine_next_due(e, now, &reason)) != NULL) {

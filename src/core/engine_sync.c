@@ -137,6 +137,7 @@ engine_flush(struct engine *e, struct now now)
 		/* Seal no more into a buffer that cannot be written. */
 		engine_storage_fault(e, r, "spool", &why, now);
 		e->seal_blocked = true;
+		e->seal_retry = mono_add_ms(now.mono, ENGINE_RETRY_MS);
 	}
 }
 
@@ -251,6 +252,19 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 	}
 }
 
+/*
+ * Does the room that deleting segments would make wait for a round? Deleting
+ * follows durable marks, and one deletion the directory's sync of another.
+ */
+static bool
+engine_removal_waits(const struct engine *e)
+{
+	uint64_t max = e->conf->storage.journal_max;
+
+	return e->storage != ENGINE_OK ||
+	    journal_bytes(e->journal) > max - max / 4;
+}
+
 void
 engine_sync_pump(struct engine *e, struct now now)
 {
@@ -270,8 +284,8 @@ engine_sync_pump(struct engine *e, struct now now)
 		bool all = e->conf->storage.durability !=
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
-		bool j = all || e->acks.n > 0;
-		bool s = all || e->sealing != NULL;
+		bool j = all || e->acks.n > 0 || engine_removal_waits(e);
+		bool s = all || e->sealing != NULL || e->spool_full;
 		bool rec = all || e->record_acks.n > 0 ||
 		    spool_durable(e->records) < spool_seq(e->records);
 		if (now.mono.us < e->sync_retry.us ||
