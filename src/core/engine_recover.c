@@ -149,6 +149,10 @@ static void
 engine_recover_recent(void *arg, const struct spool_batch *b)
 {
 	struct engine_recents *l = arg;
+
+	/* A piece of another batch has left the journal with that one. */
+	if (b->parent != 0)
+		return;
 	struct engine_recent *r = mem_zalloc(sizeof *r + b->runid_len + 1);
 
 	r->seq = b->seq;
