@@ -28,12 +28,18 @@ static struct {
 static struct lumni *client;
 
 static uint64_t
-now_ns(void)
+clock_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	(void)clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t
+now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static void
@@ -97,38 +103,56 @@ compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The time of blocks with the client over those without, as a median. */
 static double
-measure(void)
+median(double *v)
+{
+	qsort(v, (size_t)opt.blocks, sizeof *v, compare);
+	return v[opt.blocks / 2];
+}
+
+/*
+ * Blocks with the client over those without: the processor's time and the
+ * clock's, as medians; and which part of the clock's time the calls took.
+ */
+static void
+measure(char *dst, size_t size)
 {
 	long loops = calibrate();
-	double *ratio = calloc((size_t)opt.blocks, sizeof *ratio);
+	double *cpu = calloc((size_t)opt.blocks, sizeof *cpu);
+	double *wall = calloc((size_t)opt.blocks, sizeof *wall);
 	struct lumni *real = client;
-	double median;
+	uint64_t calls = 0, on_wall = 0;
 
-	if (ratio == NULL)
+	if (cpu == NULL || wall == NULL)
 		exit(1);
 	for (long b = 0; b < opt.blocks; b++) {
-		uint64_t took[2] = { 0, 0 };
+		uint64_t w[2] = { 0, 0 }, c[2] = { 0, 0 };
 
 		for (long i = 0; i < 2; i++) {
 			long on = (b + i) % 2;	/* neither is always first */
-			uint64_t t = now_ns();
 
 			client = on ? real : NULL;
+			w[on] -= now_ns();
+			c[on] -= clock_ns(CLOCK_THREAD_CPUTIME_ID);
 			for (long n = 0; n < opt.steps; n++) {
 				spin(loops);
+				calls -= on ? now_ns() : 0;
 				step(opt.prefix, n + 1, 0);
+				calls += on ? now_ns() : 0;
 			}
-			took[on] = now_ns() - t;
+			w[on] += now_ns();
+			c[on] += clock_ns(CLOCK_THREAD_CPUTIME_ID);
 		}
-		ratio[b] = (double)took[1] / (double)took[0];
+		cpu[b] = (double)c[1] / (double)c[0];
+		wall[b] = (double)w[1] / (double)w[0];
+		on_wall += w[1];
 	}
 	client = real;
-	qsort(ratio, (size_t)opt.blocks, sizeof *ratio, compare);
-	median = ratio[opt.blocks / 2];
-	free(ratio);
-	return median;
+	snprintf(dst, size, ", \"cpu_ratio\": %.5f, \"wall_ratio\": %.5f, "
+	    "\"call_share\": %.6f", median(cpu), median(wall),
+	    (double)calls / (double)on_wall);
+	free(cpu);
+	free(wall);
 }
 
 static void
@@ -164,7 +188,7 @@ main(int argc, char **argv)
 	struct lumni_options o = { .exit_ms = -1 };
 	struct lumni_stats st;
 	pthread_t t[64];
-	double ratio = 0;
+	char measured[128] = "";
 	uint64_t begun, calls_ns;
 	int flushed;
 
@@ -180,7 +204,7 @@ main(int argc, char **argv)
 		return 1;
 	begun = now_ns();
 	if (opt.measure) {
-		ratio = measure();
+		measure(measured, sizeof measured);
 	} else {
 		for (long i = 0; i < opt.threads; i++)
 			if (pthread_create(&t[i], NULL, work,
@@ -200,10 +224,10 @@ main(int argc, char **argv)
 	printf("{\"events\": %" PRIu64 ", \"sent\": %" PRIu64
 	    ", \"dropped\": %" PRIu64 ", \"queued\": %" PRIu64
 	    ", \"reported\": %" PRIu64 ", \"connects\": %" PRIu64
-	    ", \"seconds\": %.6f, \"ratio\": %.5f, \"flushed\": %s}\n",
+	    ", \"seconds\": %.6f, \"flushed\": %s%s}\n",
 	    st.events, st.sent, st.dropped, st.queued, st.reported,
-	    st.connects, (double)calls_ns / 1e9, ratio,
-	    flushed ? "true" : "false");
+	    st.connects, (double)calls_ns / 1e9,
+	    flushed ? "true" : "false", measured);
 	lumni_close(client);
 	return 0;
 }

@@ -1,4 +1,5 @@
-"""The client: a bounded queue, and a thread that sends what is in it.
+"""The client: what the socket takes is sent at once, the rest waits in a
+bounded queue for a thread, which is made when it is first needed.
 
 Nothing here waits for lumnid but flush() and close(), raises, or prints. What
 finds no room is dropped and counted; the count travels as a `lumni_client`
@@ -25,7 +26,6 @@ VERSION = "0.1.0"
 DEFAULT_ADDRESS = "unix:///run/lumnid/lumnid.sock"
 BACKOFF_MIN = 0.01
 BACKOFF_MAX = 1.0
-LINGER = 0.004          # so long the sender collects what belongs together
 SEND_MESSAGES = 64      # in one system call
 HEAD_TRIES = 3          # connections that one message may cost
 DGRAM_MAX = 65507
@@ -244,10 +244,9 @@ class Client:
         self._lock = threading.RLock()
         self._sending = threading.RLock()
         self._wake = threading.Event()
-        self._urgent = threading.Event()
+        self._stop = threading.Event()
         self._idle = False
         self._thread: Optional[threading.Thread] = None
-        self._closed = False
         self._queue: Deque[_Message] = deque()
         self._bytes = 0         # in _queue
         self._queued = 0        # events, in _queue and being sent
@@ -287,7 +286,7 @@ class Client:
         except Exception:
             run_id = run_id if isinstance(run_id, str) else ""
         try:
-            return self._take(run_id, _Message(data, count), reason, end)
+            return self._take(run_id, _Message(data, count), reason)
         except Exception:
             return False
 
@@ -304,10 +303,9 @@ class Client:
         self._flush(time.monotonic() + self._exit_seconds, True)
         _clients.discard(self)
         with self._lock:
-            self._closed = True
             thread = self._thread
             self._wake.set()
-            self._urgent.set()
+            self._stop.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join(1)
         with self._sending:
@@ -328,8 +326,7 @@ class Client:
 
     # --- the queue ---
 
-    def _take(self, run_id: str, message: _Message, reason: str,
-              urgent: bool) -> bool:
+    def _take(self, run_id: str, message: _Message, reason: str) -> bool:
         size = len(message.data)
         with self._lock:
             self._events += message.events
@@ -342,16 +339,41 @@ class Client:
             if reason:
                 self._drop(reason, message.events, run_id)
                 return False
-            self._put(message)
-            # A sender that waits for lumnid needs no call.
-            if self._idle:
-                self._idle = False
-                self._wake.set()
-            if urgent:
-                self._urgent.set()
-            if self._thread is None:
-                self._start()
+            if not self._send_now(message):
+                self._put(message)
+            if self._queue or self._sender.current:
+                self._call_sender()
         return True
+
+    def _send_now(self, message: _Message) -> bool:
+        """Send past the queue, where it is empty. Returns whether the message
+        is the sender's now, sent or not."""
+        if self._queue or not self._sending.acquire(blocking=False):
+            return False
+        try:
+            sender = self._sender
+            if sender.current or not sender.connect():
+                return False
+            sender.current.append(message)
+            self._queued += message.events
+            self._count(*sender.send())
+            return True
+        finally:
+            self._sending.release()
+
+    def _call_sender(self) -> None:
+        # One that waits for lumnid needs no call.
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+        if self._thread is None:
+            self._start()
+
+    def _count(self, sent: int, drops: Dict[str, int]) -> None:
+        self._sent += sent
+        self._queued -= sent + sum(drops.values())
+        for reason, count in drops.items():
+            self._drop(reason, count, "")
 
     def _put(self, message: _Message) -> None:
         self._queue.append(message)
@@ -412,11 +434,7 @@ class Client:
                     return True
                 sent, drops = sender.send()
                 with self._lock:
-                    gone = sum(drops.values())
-                    self._sent += sent
-                    self._queued -= sent + gone
-                    for reason, count in drops.items():
-                        self._drop(reason, count, "")
+                    self._count(sent, drops)
                     if sender.current:
                         return False
 
@@ -446,8 +464,8 @@ class Client:
 def _send_forever(client: Client) -> None:
     """The sender thread."""
     # A fork replaces them; this thread stays with its own.
-    wake, urgent = client._wake, client._urgent
-    while not client._closed:
+    wake, stop = client._wake, client._stop
+    while not stop.is_set():
         try:
             done = client._pump()
             with client._lock:
@@ -455,15 +473,16 @@ def _send_forever(client: Client) -> None:
                 if done:
                     client._idle = True
                     wake.clear()
-                    urgent.clear()
-            if not done:
-                client._sender.wait(0.05)
+            if done:
+                if not stop.is_set():
+                    wake.wait()
+            elif client._sender.sock is None:
+                stop.wait(max(0.001, client._sender.next_try
+                              - time.monotonic()))
+            else:
+                client._sender.wait(0.1)
         except Exception:
-            done = False
-            time.sleep(0.05)
-        if done and not client._closed:
-            wake.wait()
-            urgent.wait(LINGER)
+            stop.wait(0.05)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
