@@ -188,6 +188,8 @@ engine_turn(struct engine *e, struct now now)
 	sender_pump(e->sender, now);
 	engine_trim(e, now);
 	engine_prune(e, now);
+	/* A removal is a change of the directory: it waits for a round too. */
+	engine_sync_note(e, now);
 }
 
 static struct mono

@@ -145,6 +145,8 @@ void	engine_seal_revert(struct engine *, struct now);
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,
 	    const struct event_ack *);
 void	engine_sync_pump(struct engine *, struct now);
+/* Something was written: a round is due within a second. */
+void	engine_sync_note(struct engine *, struct now);
 /* Write the buffers out; failures change the storage state. */
 void	engine_flush(struct engine *, struct now);
 void	engine_storage_fault(struct engine *, int err, const char *what,

@@ -266,6 +266,13 @@ engine_removal_waits(const struct engine *e)
 }
 
 void
+engine_sync_note(struct engine *e, struct now now)
+{
+	if (e->dirty_since.us == 0 && engine_unsynced(e))
+		e->dirty_since = now.mono;
+}
+
+void
 engine_sync_pump(struct engine *e, struct now now)
 {
 	/*
@@ -279,8 +286,7 @@ engine_sync_pump(struct engine *e, struct now now)
 			e->dirty_since = (struct mono){ 0 };
 			return;
 		}
-		if (e->dirty_since.us == 0)
-			e->dirty_since = now.mono;
+		engine_sync_note(e, now);
 		bool all = e->conf->storage.durability !=
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
