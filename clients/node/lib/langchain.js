@@ -71,8 +71,6 @@ class LumniCallbackHandler {
 			    runName ?? label(chain), tags, metadata);
 			if (step === null)
 				return;
-			step.fields.node = metadata?.langgraph_node;
-			step.fields.step = metadata?.langgraph_step;
 			this.#begin(step, inputs, tags, metadata);
 		});
 	}
@@ -252,14 +250,20 @@ label(serialized) {
 	    (Array.isArray(id) ? id[id.length - 1] : undefined);
 }
 
-/* What the program has attached, without what the frameworks have. */
+/*
+ * What the program has attached, without what the frameworks have but for the
+ * graph's node and the number of its step.
+ */
 function
 attached(tags, metadata) {
 	const own = tags?.filter((tag) => !TAGS_LEFT_OUT.test(tag));
 	const keys = Object.keys(metadata ?? {}).filter(
 	    (key) => !METADATA_LEFT_OUT.test(key) &&
 	    !(key === 'versions' && metadata.versions?.['@langchain/core']));
-	const fields = {};
+	const fields = {
+		node: metadata?.langgraph_node,
+		step: metadata?.langgraph_step,
+	};
 	if (own?.length)
 		fields.tags = own;
 	if (keys.length)

@@ -9,6 +9,7 @@
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { randomBytes } = require('node:crypto');
 const { performance } = require('node:perf_hooks');
+const { isPromise } = require('node:util').types;
 const { Timestamp } = require('./msgpack.js');
 const { Failures, error_text, error_type, error_status } =
     require('./failure.js');
@@ -179,7 +180,9 @@ class Run {
 
 /*
  * fn, recorded each time it is called within a run: name, arguments, result,
- * error and duration. find: the run it belongs to, or undefined.
+ * error and duration. find: the run it belongs to, or undefined. Only a promise
+ * is waited for: to ask anything else that has a then() could begin its work a
+ * second time (queries of databases are such).
  */
 function
 wrap(fn, name, type, find) {
@@ -220,7 +223,7 @@ call(run, self, fn, name, type, args) {
 		done(undefined, { value });
 		throw value;
 	}
-	if (typeof result?.then !== 'function') {
+	if (!isPromise(result)) {
 		done(result);
 		return result;
 	}
@@ -258,7 +261,7 @@ run_around(run, fields, fn) {
 		run.end({ error: err });
 		throw err;
 	}
-	if (typeof result?.then !== 'function') {
+	if (!isPromise(result)) {
 		run.end();
 		return result;
 	}

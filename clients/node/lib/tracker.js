@@ -107,7 +107,8 @@ class Tracker {
 
 	/*
 	 * The step has ended. fields: of its event, beside those that every
-	 * event has. failed: { err } or undefined. A root's run ends with it;
+	 * event has. failed: { err } or undefined; of a hidden step the one above
+	 * has to tell, as if it had failed itself. A root's run ends with it;
 	 * end: the fields of run_end.
 	 */
 	close(step, fields, failed, end) {
@@ -120,7 +121,7 @@ class Tracker {
 		this.#retire(step);
 		if (is_root)
 			this.#end_run(step, how, end);
-		else if (how.status === 'failed')
+		else if (how.status === 'failed' && !(step.hidden && how.origin))
 			step.above.failures.add(failed.err, how.error,
 			    how.originId ?? step.id);
 	}

@@ -1,0 +1,14 @@
+import lumni, { run, Client } from 'lumni';
+import { LumniCallbackHandler } from 'lumni/langchain';
+import { LumniTracingProcessor } from 'lumni/openai-agents';
+import { FakeListChatModel } from '@langchain/core/utils/testing';
+import { addTraceProcessor } from '@openai/agents-core';
+import { StateGraph, MessagesAnnotation } from '@langchain/langgraph';
+const r = run('x'); r.toolCall({ name: 'a', args: { x: 1n } }); r.end({ status: 'ok' });
+const s: Promise<number> = run('y', async (q) => { q.modelOutput({ text: 't' }); return 1; });
+const f: (a: number) => Promise<string> = lumni.tool('t', async (a: number) => String(a));
+const c = new Client({ queueBytes: 5 });
+await new FakeListChatModel({ responses: [] }).invoke('a', { callbacks: [new LumniCallbackHandler({ client: c })] });
+await new StateGraph(MessagesAnnotation).addNode('a', (s) => s).addEdge('__start__', 'a').compile().invoke({ messages: [] }, { callbacks: [new LumniCallbackHandler()] });
+addTraceProcessor(new LumniTracingProcessor());
+export { s, f };
