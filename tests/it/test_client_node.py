@@ -160,23 +160,39 @@ def test_run(t):
     node_tests(t, "run.test.js")
 
 
+def need_frameworks(t):
+    if need_node(t) < 20:
+        raise Skip("LangChain needs node 20")
+
+
 def test_langchain(t):
+    need_frameworks(t)
     node_tests(t, "langchain.test.js")
 
 
 def test_openai_agents(t):
+    need_frameworks(t)
     node_tests(t, "openai-agents.test.js")
 
 
-def test_types(t):
-    """The declarations, with LangChain's and the agents' own beside them."""
+def tsc(t, *args):
     where = place(t)
-    done = call(t, "node", os.path.join("node_modules", "typescript", "bin",
-                                        "tsc"),
+    done = call(t, "node",
+                os.path.join("node_modules", "typescript", "bin", "tsc"),
                 "--noEmit", "--strict", "--module", "nodenext", "--target",
-                "es2022", "--types", "node", "types.mts", "types.cts",
-                cwd=where)
+                "es2022", "--types", "node", *args, cwd=where)
     t.equal(done.returncode, 0, done.stdout + done.stderr)
+
+
+def test_types(t):
+    """The declarations, in themselves."""
+    tsc(t, "types.cts")
+
+
+def test_types_of_the_frameworks(t):
+    """The handler where LangChain wants one, and so on; what is wrong in the
+    frameworks' own declarations is none of our business."""
+    tsc(t, "--skipLibCheck", "types.mts")
 
 
 def test_tarball(t):
@@ -282,6 +298,7 @@ def test_example_refund_cjs(t):
 
 
 def test_example_langgraph(t):
+    need_frameworks(t)
     example(t, "langgraph.mjs", [
         "run_start support", "model_call FakeListChatModel",
         "model_output FakeListChatModel ok", "agent_step answer ok",

@@ -1,14 +1,23 @@
+/* Checked with tsc, not run: the client among the frameworks' own types. */
 import lumni, { run, Client } from 'lumni';
 import { LumniCallbackHandler } from 'lumni/langchain';
 import { LumniTracingProcessor } from 'lumni/openai-agents';
 import { FakeListChatModel } from '@langchain/core/utils/testing';
-import { addTraceProcessor } from '@openai/agents-core';
 import { StateGraph, MessagesAnnotation } from '@langchain/langgraph';
-const r = run('x'); r.toolCall({ name: 'a', args: { x: 1n } }); r.end({ status: 'ok' });
-const s: Promise<number> = run('y', async (q) => { q.modelOutput({ text: 't' }); return 1; });
-const f: (a: number) => Promise<string> = lumni.tool('t', async (a: number) => String(a));
-const c = new Client({ queueBytes: 5 });
-await new FakeListChatModel({ responses: [] }).invoke('a', { callbacks: [new LumniCallbackHandler({ client: c })] });
-await new StateGraph(MessagesAnnotation).addNode('a', (s) => s).addEdge('__start__', 'a').compile().invoke({ messages: [] }, { callbacks: [new LumniCallbackHandler()] });
+import { addTraceProcessor } from '@openai/agents-core';
+
+run('x').toolCall({ name: 'a', args: { x: 1n } });
+const result: Promise<number> = run('y', async (y) => {
+	y.modelOutput({ text: 't' });
+	return 1;
+});
+const traced: (n: number) => Promise<string> =
+    lumni.tool('t', async (n: number) => String(n));
+const client = new Client({ queueBytes: 5 });
+const callbacks = [new LumniCallbackHandler({ client })];
+await new FakeListChatModel({ responses: [] }).invoke('a', { callbacks });
+await new StateGraph(MessagesAnnotation).addNode('a', (state) => state)
+    .addEdge('__start__', 'a').compile()
+    .invoke({ messages: [] }, { callbacks });
 addTraceProcessor(new LumniTracingProcessor());
-export { s, f };
+export { result, traced };
