@@ -144,8 +144,12 @@ engine_trim(struct engine *e, struct now now)
 {
 	struct why why = { "" };
 	uint64_t swallowed;
-	int r = journal_trim(e->journal, &why);
+	int r;
 
+	/* Each removal costs a round: a stop leaves them to the next start. */
+	if (e->stopping)
+		return;
+	r = journal_trim(e->journal, &why);
 	if (r >= 0)
 		r = spool_trim(e->spool, e->batch_durable, &why);
 	if (r >= 0)
@@ -218,7 +222,8 @@ engine_deadline(const struct engine *e)
 	    sender_deadline(e->sender));
 
 	if (e->dirty_since.us != 0 && !e->syncing) {
-		struct mono at = mono_add_ms(e->dirty_since, ENGINE_SYNC_MS);
+		struct mono at = mono_add_ms(e->dirty_since,
+		    e->stopping ? 0 : ENGINE_SYNC_MS);
 		if (at.us < e->sync_retry.us)
 			at = e->sync_retry;
 		t = mono_min(t, at);
@@ -238,6 +243,7 @@ engine_answer(struct engine *e, uint64_t tag, const struct transport_answer *a,
 void
 engine_stop_sending(struct engine *e, struct now now)
 {
+	e->stopping = true;
 	sender_stop(e->sender);
 }
 

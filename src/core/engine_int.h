@@ -120,6 +120,7 @@ struct engine {
 
 	bool			 more;		/* seals left from this turn */
 	bool			 recovering;
+	bool			 stopping;
 };
 
 /* engine_recover.c */

@@ -268,7 +268,7 @@ engine_removal_waits(const struct engine *e)
 void
 engine_sync_note(struct engine *e, struct now now)
 {
-	if (e->dirty_since.us == 0 && engine_unsynced(e))
+	if (!e->syncing && e->dirty_since.us == 0 && engine_unsynced(e))
 		e->dirty_since = now.mono;
 }
 
@@ -287,7 +287,7 @@ engine_sync_pump(struct engine *e, struct now now)
 			return;
 		}
 		engine_sync_note(e, now);
-		bool all = e->conf->storage.durability !=
+		bool all = e->stopping || e->conf->storage.durability !=
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
 		bool j = all || e->acks.n > 0 || engine_removal_waits(e);
