@@ -9,41 +9,6 @@
 
 _Static_assert(EVENT_DEPTH_MAX == MPJSON_DEPTH_MAX, "one depth");
 
-static inline bool
-event_key_is(const uint8_t *p, const char *name, size_t n)
-{
-	return memcmp(p, name, n) == 0;
-}
-
-static inline enum event_key
-event_key_of(const uint8_t *p, uint32_t n)
-{
-	switch (n) {
-	case 2:
-		return event_key_is(p, "at", 2) ? EVENT_KEY_AT :
-		    EVENT_KEY_OTHER;
-	case 3:
-		return event_key_is(p, "ack", 3) ? EVENT_KEY_ACK :
-		    event_key_is(p, "end", 3) ? EVENT_KEY_END : EVENT_KEY_OTHER;
-	case 4:
-		return event_key_is(p, "type", 4) ? EVENT_KEY_TYPE :
-		    EVENT_KEY_OTHER;
-	case 5:
-		return event_key_is(p, "runId", 5) ? EVENT_KEY_RUN_ID :
-		    EVENT_KEY_OTHER;
-	case 6:
-		return event_key_is(p, "events", 6) ? EVENT_KEY_EVENTS :
-		    event_key_is(p, "change", 6) ? EVENT_KEY_CHANGE :
-		    event_key_is(p, "policy", 6) ? EVENT_KEY_POLICY :
-		    EVENT_KEY_OTHER;
-	case 7:
-		return event_key_is(p, "traceId", 7) ? EVENT_KEY_TRACE_ID :
-		    EVENT_KEY_OTHER;
-	default:
-		return EVENT_KEY_OTHER;
-	}
-}
-
 enum event_code
 event_refuse(struct event_dec *d, enum event_code code, const char *text)
 {
@@ -248,16 +213,6 @@ event_put_pair(struct event_dec *d, const struct mp_head *key,
 	else if (which == EVENT_KEY_AT)
 		d->has_at = true;
 	return mpjson_value(&d->m, 2);
-}
-
-bool
-event_read_key(struct event_dec *d, struct mp_head *h, enum event_key *ret)
-{
-	if (!mpjson_head(&d->m, h))
-		return false;
-	*ret = h->type == MP_STR ? event_key_of(d->m.p, h->size) :
-	    EVENT_KEY_OTHER;
-	return true;
 }
 
 enum event_code

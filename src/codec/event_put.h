@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/cdefs.h"
 #include "base/why.h"
@@ -52,7 +53,7 @@ enum event_code	event_take_ack(struct event_dec *) MUSTUSE;
  * Step over a key's head; *ret tells which key it is, and a string's bytes
  * come next. Returns false when it is no msgpack.
  */
-bool		event_read_key(struct event_dec *, struct mp_head *,
+static inline bool event_read_key(struct event_dec *, struct mp_head *,
 		    enum event_key *ret) MUSTUSE;
 
 /* Begin an event: a place in the message's table, and the brace. */
@@ -68,5 +69,50 @@ enum event_code	event_close(struct event_dec *) MUSTUSE;
 /* The next value as one event; the code to refuse with when it is no map. */
 enum event_code	event_put_map(struct event_dec *, enum event_code not_a_map)
 		    MUSTUSE;
+
+static inline bool
+event_key_is(const uint8_t *p, const char *name, size_t n)
+{
+	return memcmp(p, name, n) == 0;
+}
+
+static inline enum event_key
+event_key_of(const uint8_t *p, uint32_t n)
+{
+	switch (n) {
+	case 2:
+		return event_key_is(p, "at", 2) ? EVENT_KEY_AT :
+		    EVENT_KEY_OTHER;
+	case 3:
+		return event_key_is(p, "ack", 3) ? EVENT_KEY_ACK :
+		    event_key_is(p, "end", 3) ? EVENT_KEY_END : EVENT_KEY_OTHER;
+	case 4:
+		return event_key_is(p, "type", 4) ? EVENT_KEY_TYPE :
+		    EVENT_KEY_OTHER;
+	case 5:
+		return event_key_is(p, "runId", 5) ? EVENT_KEY_RUN_ID :
+		    EVENT_KEY_OTHER;
+	case 6:
+		return event_key_is(p, "events", 6) ? EVENT_KEY_EVENTS :
+		    event_key_is(p, "change", 6) ? EVENT_KEY_CHANGE :
+		    event_key_is(p, "policy", 6) ? EVENT_KEY_POLICY :
+		    EVENT_KEY_OTHER;
+	case 7:
+		return event_key_is(p, "traceId", 7) ? EVENT_KEY_TRACE_ID :
+		    EVENT_KEY_OTHER;
+	default:
+		return EVENT_KEY_OTHER;
+	}
+}
+
+static inline bool
+event_read_key(struct event_dec *d, struct mp_head *h, enum event_key *ret)
+{
+	if (!mpjson_head(&d->m, h))
+		return false;
+	*ret = h->type == MP_STR ? event_key_of(d->m.p, h->size) :
+	    EVENT_KEY_OTHER;
+	return true;
+}
 
 #endif

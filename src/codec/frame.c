@@ -25,79 +25,89 @@ frame_init(struct frame *f, size_t max)
 
 /* A head that is not whole: can it become so within the limit? */
 static enum frame_result
-frame_short(struct frame *f, const uint8_t *data, size_t len)
+frame_short(const struct frame *f, uint8_t first)
 {
-	if (f->pos >= len)
-		return FRAME_MORE;
 	/* owed counts one byte of this head. */
-	uint64_t least = f->pos + f->owed - 1 +
-	    (uint64_t)mp_head_len(data[f->pos]);
+	uint64_t least = f->pos + f->owed - 1 + (uint64_t)mp_head_len(first);
+
 	return least > f->max ? FRAME_TOO_LARGE : FRAME_MORE;
 }
 
-/* One value is complete, and with it all containers that it completes. */
-static void
-frame_pop(struct frame *f)
-{
-	while (f->depth > 0 && --f->left[f->depth - 1] == 0)
-		f->depth--;
-}
-
-/* A container's head: n values will follow. */
+/*
+ * The loop over heads, on copies of the state that stay in registers; `left`
+ * is that of the innermost container. Returns FRAME_VALUE when no more values
+ * are owed.
+ */
 static enum frame_result
-frame_push(struct frame *f, uint64_t n)
+frame_scan(struct frame *f, const uint8_t *data, size_t len)
 {
-	if (f->depth >= FRAME_DEPTH_MAX)
-		return FRAME_TOO_DEEP;
-	if (n == 0) {
-		frame_pop(f);
-		return FRAME_MORE;
+	enum frame_result r = FRAME_VALUE;
+	uint64_t owed = f->owed, n;
+	size_t pos = f->pos;
+	int depth = f->depth;
+	uint64_t left = depth > 0 ? f->left[depth - 1] : 1;
+	struct mp_head h;
+
+	while (owed > 0) {
+		if (pos >= len) {
+			r = FRAME_MORE;
+			break;
+		}
+		/* Short strings and small integers: most of all there is. */
+		uint8_t c = data[pos];
+		if ((c & 0xe0) == 0xa0) {
+			pos += 1 + (c & 0x1fu);
+		} else if (c < 0x80) {
+			pos++;
+		} else {
+			int head = mp_head(data + pos, len - pos, &h);
+			if (UNLIKELY(head <= 0)) {
+				r = head == 0 ? FRAME_MORE : FRAME_BAD;
+				break;
+			}
+			pos += (size_t)head;
+			if (mp_has_payload(h.type)) {
+				pos += h.size;
+			} else if (h.type >= MP_ARRAY) {
+				if (depth >= FRAME_DEPTH_MAX) {
+					r = FRAME_TOO_DEEP;
+					break;
+				}
+				n = (uint64_t)h.size << (h.type == MP_MAP);
+				owed += n;
+				if (depth > 0)
+					f->left[depth - 1] = left;
+				/* One more for the container itself. */
+				left = n + 1;
+				depth++;
+			}
+		}
+		owed--;
+		while (--left == 0 && depth > 0)
+			left = --depth > 0 ? f->left[depth - 1] : 1;
+		if (UNLIKELY(pos + owed > f->max)) {
+			r = FRAME_TOO_LARGE;
+			break;
+		}
 	}
-	f->owed += n;
-	f->left[f->depth++] = n;
-	return FRAME_MORE;
+	f->pos = pos;
+	f->owed = owed;
+	f->depth = depth;
+	if (depth > 0)
+		f->left[depth - 1] = left;
+	return r;
 }
 
 enum frame_result
 frame_next(struct frame *f, const uint8_t *data, size_t len, size_t *ret_len)
 {
-	struct mp_head h;
-
 	if (f->max == 0)
 		return FRAME_TOO_LARGE;
-	while (f->owed > 0) {
-		enum frame_result r = FRAME_MORE;
-		if (f->pos >= len)
-			return FRAME_MORE;
-		int n = mp_head(data + f->pos, len - f->pos, &h);
-		if (n == 0)
-			return frame_short(f, data, len);
-		if (n < 0)
-			return FRAME_BAD;
-		f->pos += (size_t)n;
-		f->owed--;
-		switch (h.type) {
-		case MP_STR:
-		case MP_BIN:
-		case MP_EXT:
-			f->pos += h.size;
-			frame_pop(f);
-			break;
-		case MP_ARRAY:
-			r = frame_push(f, h.size);
-			break;
-		case MP_MAP:
-			r = frame_push(f, (uint64_t)h.size * 2);
-			break;
-		default:
-			frame_pop(f);
-			break;
-		}
-		if (f->pos + f->owed > f->max)
-			return FRAME_TOO_LARGE;
-		if (r != FRAME_MORE)
-			return r;
-	}
+	enum frame_result r = frame_scan(f, data, len);
+	if (r == FRAME_MORE && f->pos < len)
+		return frame_short(f, data[f->pos]);
+	if (r != FRAME_VALUE)
+		return r;
 	if (f->pos > len)
 		return FRAME_MORE;
 	assert(f->depth == 0);

@@ -290,6 +290,11 @@ json_is_clean(const char *s, size_t n)
 	uint32_t cp;
 
 	while (n > 0) {
+		if (LIKELY(*p >= 0x20 && *p < 0x7f)) {
+			p++;
+			n--;
+			continue;
+		}
 		int k = utf8_next(p, n, &cp);
 		if (k < 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0))
 			return false;

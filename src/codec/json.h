@@ -11,6 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/buf.h"
 #include "base/cdefs.h"
@@ -53,33 +56,105 @@ json_special_bytes(uint64_t x)
 }
 
 /*
+ * The same for 4 to 7 bytes, as two halves that may overlap: how many bytes
+ * stand before the first special one, n if there is none.
+ */
+static inline size_t
+json_copy_short(uint8_t *dst, const uint8_t *src, size_t n)
+{
+	uint32_t lo, hi;
+
+	memcpy(&lo, src, 4);
+	memcpy(&hi, src + n - 4, 4);
+	memcpy(dst, &lo, 4);
+	memcpy(dst + n - 4, &hi, 4);
+	uint64_t special = json_special_bytes(le32toh(lo) |
+	    (uint64_t)le32toh(hi) << 32);
+	if (LIKELY(special == 0))
+		return n;
+	size_t at = (size_t)__builtin_ctzll(special) / 8;
+	return at < 4 ? at : n - 8 + at;
+}
+
+#ifdef __SSE2__
+#define JSON_STEP	16
+
+/* One bit for each of 16 bytes: is it special? */
+static inline unsigned
+json_special_mask(__m128i x)
+{
+	/* Signed, all above 0x7f are below zero. */
+	__m128i m = _mm_cmplt_epi8(x, _mm_set1_epi8(0x20));
+
+	m = _mm_or_si128(m, _mm_cmpeq_epi8(x, _mm_set1_epi8('"')));
+	m = _mm_or_si128(m, _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
+	return (unsigned)_mm_movemask_epi8(m);
+}
+
+/* Copy JSON_STEP bytes; how many stand before the first special one. */
+static inline size_t
+json_copy_step(uint8_t *dst, const uint8_t *src)
+{
+	__m128i x = _mm_loadu_si128((const __m128i *)(const void *)src);
+
+	_mm_storeu_si128((__m128i *)(void *)dst, x);
+	return (size_t)__builtin_ctz(json_special_mask(x) | 1u << 16);
+}
+
+/* As json_copy_short(), for 8 to 15 bytes. */
+static inline size_t
+json_copy_half(uint8_t *dst, const uint8_t *src, size_t n)
+{
+	uint64_t lo, hi;
+
+	memcpy(&lo, src, 8);
+	memcpy(&hi, src + n - 8, 8);
+	memcpy(dst, &lo, 8);
+	memcpy(dst + n - 8, &hi, 8);
+	size_t at = (size_t)__builtin_ctz(json_special_mask(
+	    _mm_set_epi64x((long long)hi, (long long)lo)) | 1u << 16);
+	return at < 8 ? at : at == 16 ? n : n - 16 + at;
+}
+#else
+#define JSON_STEP	8
+
+static inline size_t
+json_copy_step(uint8_t *dst, const uint8_t *src)
+{
+	uint64_t x;
+
+	memcpy(&x, src, 8);
+	memcpy(dst, &x, 8);
+	uint64_t special = json_special_bytes(le64toh(x));
+	return special == 0 ? 8 : (size_t)__builtin_ctzll(special) / 8;
+}
+#endif
+
+/*
  * Copy from src to dst while the bytes need no escape, at most n. Returns how
- * many were copied; up to n bytes of dst are written.
+ * many were copied; up to n bytes of dst are written. The last step may go
+ * back over bytes that are known to be plain.
  */
 static inline size_t
 json_copy_plain(uint8_t *dst, const uint8_t *src, size_t n)
 {
-	size_t i = 0;
-	uint64_t x, special;
+	size_t i = 0, k;
 
-	for (; n - i >= 8; i += 8) {
-		memcpy(&x, src + i, 8);
-		memcpy(dst + i, &x, 8);
-		special = json_special_bytes(le64toh(x));
-		if (special != 0)
-			return i + (size_t)__builtin_ctzll(special) / 8;
+	if (n >= JSON_STEP) {
+		for (; n - i >= JSON_STEP; i += JSON_STEP)
+			if ((k = json_copy_step(dst + i, src + i)) < JSON_STEP)
+				return i + k;
+		if (i == n)
+			return n;
+		i = n - JSON_STEP;
+		return i + json_copy_step(dst + i, src + i);
 	}
-	if (n - i >= 4) {
-		uint32_t half;
-		memcpy(&half, src + i, 4);
-		memcpy(dst + i, &half, 4);
-		/* Blanks above, which are not special. */
-		special = json_special_bytes(le32toh(half) |
-		    0x2020202000000000u);
-		if (special != 0)
-			return i + (size_t)__builtin_ctzll(special) / 8;
-		i += 4;
-	}
+#ifdef __SSE2__
+	if (n >= 8)
+		return json_copy_half(dst, src, n);
+#endif
+	if (n >= 4)
+		return json_copy_short(dst, src, n);
 	for (; i < n; i++) {
 		uint8_t c = src[i];
 		if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\')

@@ -7,6 +7,7 @@
 #ifndef LUMNID_CODEC_MP_H
 #define LUMNID_CODEC_MP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,11 +19,12 @@ enum mp_type {
 	MP_UINT,	/* u */
 	MP_INT,		/* i, always negative */
 	MP_FLOAT,	/* d; float 32 is widened exactly */
+	MP_ARRAY,	/* size: elements that follow */
+	MP_MAP,		/* size: pairs that follow */
+	/* The last ones have a payload; see mp_has_payload(). */
 	MP_STR,		/* size: payload bytes that follow the head */
 	MP_BIN,		/* size */
 	MP_EXT,		/* size, ext: the type, -128..127 */
-	MP_ARRAY,	/* size: elements that follow */
-	MP_MAP,		/* size: pairs that follow */
 };
 
 struct mp_head {
@@ -43,6 +45,12 @@ struct mp_head {
  */
 static inline int mp_head(const uint8_t *p, size_t len, struct mp_head *ret)
 	    MUSTUSE;
+static inline bool
+mp_has_payload(enum mp_type type)
+{
+	return type >= MP_STR;
+}
+
 /* How long a head is that begins with this byte: 1..9. */
 int	mp_head_len(uint8_t first);
 

@@ -27,26 +27,6 @@ mpjson_fail(struct mpjson *m, enum mpjson_error error)
 	return false;
 }
 
-static inline bool
-mpjson_step(struct mpjson *m, struct mp_head *h)
-{
-	int n = mp_head(m->p, (size_t)(m->end - m->p), h);
-
-	if (UNLIKELY(n <= 0))
-		return mpjson_fail(m, MPJSON_BAD);
-	m->p += n;
-	if ((h->type == MP_STR || h->type == MP_BIN || h->type == MP_EXT) &&
-	    UNLIKELY(h->size > (size_t)(m->end - m->p)))
-		return mpjson_fail(m, MPJSON_BAD);
-	return true;
-}
-
-bool
-mpjson_head(struct mpjson *m, struct mp_head *h)
-{
-	return mpjson_step(m, h);
-}
-
 bool
 mpjson_skip(struct mpjson *m)
 {
@@ -54,9 +34,9 @@ mpjson_skip(struct mpjson *m)
 
 	/* Values due; how they nest does not matter here. */
 	for (uint64_t due = 1; due > 0; due--) {
-		if (!mpjson_step(m, &h))
+		if (!mpjson_head(m, &h))
 			return false;
-		if (h.type == MP_STR || h.type == MP_BIN || h.type == MP_EXT)
+		if (mp_has_payload(h.type))
 			m->p += h.size;
 		else if (h.type == MP_ARRAY)
 			due += h.size;
@@ -66,10 +46,17 @@ mpjson_skip(struct mpjson *m)
 	return true;
 }
 
-/* A string, its quotes, and one character more. */
+/* What is left of a string after its first k bytes, and the end of it. */
+static void
+mpjson_put_rest(struct buf *b, const uint8_t *p, size_t n, size_t tail)
+{
+	json_put_escaped(b, (const char *)p, n);
+	buf_put(b, "\":", tail);
+}
+
+/* A string with its quotes, and with a colon where tail is 2. */
 static inline void
-mpjson_put_string(struct buf *b, const uint8_t *p, size_t n, const char *tail,
-    size_t tail_len)
+mpjson_put_string(struct buf *b, const uint8_t *p, size_t n, size_t tail)
 {
 	uint8_t *w = buf_room(b, n + 3);
 
@@ -79,20 +66,19 @@ mpjson_put_string(struct buf *b, const uint8_t *p, size_t n, const char *tail,
 	size_t k = json_copy_plain(w, p, n);
 	w += k;
 	if (UNLIKELY(k < n)) {
-		b->len = (size_t)(w - b->data);
-		json_put_escaped(b, (const char *)p + k, n - k);
-		w = buf_room(b, 2);
-		if (w == NULL)
-			return;
+		b->len += k + 1;
+		mpjson_put_rest(b, p + k, n - k, tail);
+		return;
 	}
-	memcpy(w, tail, tail_len);
-	b->len = (size_t)(w - b->data) + tail_len;
+	w[0] = '"';
+	w[1] = ':';
+	b->len += k + 1 + tail;
 }
 
 void
 mpjson_put_key(struct mpjson *m, const uint8_t *p, size_t n)
 {
-	mpjson_put_string(m->out, p, n, "\":", 2);
+	mpjson_put_string(m->out, p, n, 2);
 }
 
 static uint32_t
@@ -220,7 +206,7 @@ mpjson_body(struct mpjson *m, const struct mp_head *h, int level)
 {
 	switch (h->type) {
 	case MP_STR:
-		mpjson_put_string(m->out, m->p, h->size, "\"", 1);
+		mpjson_put_string(m->out, m->p, h->size, 1);
 		m->p += h->size;
 		return true;
 	case MP_MAP:
@@ -246,7 +232,7 @@ mpjson_value(struct mpjson *m, int level)
 {
 	struct mp_head h;
 
-	return mpjson_step(m, &h) && mpjson_body(m, &h, level);
+	return mpjson_head(m, &h) && mpjson_body(m, &h, level);
 }
 
 /* A container as a key: its JSON is written aside, then as a string. */
@@ -276,7 +262,7 @@ mpjson_key(struct mpjson *m, int level)
 {
 	struct mp_head h;
 
-	if (!mpjson_step(m, &h))
+	if (!mpjson_head(m, &h))
 		return false;
 	switch (h.type) {
 	case MP_STR:

@@ -35,7 +35,7 @@ void	mpjson_init(struct mpjson *, const uint8_t *, size_t, struct buf *out);
  * Step over the head of the next value. Where it has a payload (str, bin,
  * ext), p is then at the payload, which is whole.
  */
-bool	mpjson_head(struct mpjson *, struct mp_head *) MUSTUSE;
+static inline bool mpjson_head(struct mpjson *, struct mp_head *) MUSTUSE;
 /* Step over the next value whole, however deep it nests. */
 bool	mpjson_skip(struct mpjson *) MUSTUSE;
 /* Write the next value; a container there is at `level`. */
@@ -44,5 +44,23 @@ bool	mpjson_value(struct mpjson *, int level) MUSTUSE;
 bool	mpjson_key(struct mpjson *, int level) MUSTUSE;
 /* Write a string as a key with its colon. */
 void	mpjson_put_key(struct mpjson *, const uint8_t *, size_t);
+
+static inline bool
+mpjson_head(struct mpjson *m, struct mp_head *h)
+{
+	int n = mp_head(m->p, (size_t)(m->end - m->p), h);
+
+	if (UNLIKELY(n <= 0)) {
+		m->error = MPJSON_BAD;
+		return false;
+	}
+	m->p += n;
+	if (mp_has_payload(h->type) &&
+	    UNLIKELY(h->size > (size_t)(m->end - m->p))) {
+		m->error = MPJSON_BAD;
+		return false;
+	}
+	return true;
+}
 
 #endif
