@@ -42,9 +42,8 @@
  * Unknown types are passed over. A segment's STATE supersedes all that was
  * said of totals and parts before it, so old segments can go.
  *
- * A segment is deleted when nothing lives in it or before it, what ended its
- * last event is durable, and so is a later STATE: without that, a crash could
- * leave none at all.
+ * A segment is deleted when nothing lives in it or before it and a later STATE
+ * is durable: without that, a crash could leave none at all.
  */
 #include <assert.h>
 #include <errno.h>
@@ -74,7 +73,6 @@ struct journal_seg {
 	bool		pinned;		/* could not be read: never deleted */
 	bool		stated;		/* begins with a sound STATE */
 	uint64_t	born;		/* `appended` of its STATE */
-	uint64_t	freed;		/* `appended` at its last release */
 };
 
 struct journal {
@@ -546,7 +544,6 @@ journal_release(struct journal *j, struct journal_place at)
 		return;
 	assert(sg->live > 0);
 	sg->live--;
-	sg->freed = j->appended;
 }
 
 uint32_t
@@ -578,8 +575,7 @@ journal_trim(struct journal *j, struct why *why)
 	if (j->n < 2 || seglog_removals_pending(j->log))
 		return 0;
 	seglog_durable(j->log, &lsn, &durable);
-	if (sg->live > 0 || sg->pinned || sg->freed > durable ||
-	    !journal_state_durable(j, durable))
+	if (sg->live > 0 || sg->pinned || !journal_state_durable(j, durable))
 		return 0;
 	r = seglog_remove(j->log, sg->segno, why);
 	if (r < 0)

@@ -147,7 +147,10 @@ int	journal_read(struct journal *, struct journal_place, size_t runid_len,
  * those that are still open, before its first append or trim.
  */
 void	journal_adopt(struct journal *, struct journal_place);
-/* The event is live no more. Only place.segno is looked at. */
+/*
+ * The event is live no more; what says so (a seal mark) is durable. Only
+ * place.segno is looked at.
+ */
 void	journal_release(struct journal *, struct journal_place);
 /*
  * Delete what can be deleted now, at most one segment for each sync round.
