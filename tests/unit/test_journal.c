@@ -273,5 +273,6 @@ main(void)
 	const TTest *const tests[] = { test_replay, test_rollback, test_trim,
 		NULL };
 
+	help_no_sync();
 	return unit_run("journal", tests);
 }

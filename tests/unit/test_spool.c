@@ -392,5 +392,6 @@ main(void)
 	const TTest *const tests[] = { test_basic, test_random, test_recent,
 		test_progress, NULL };
 
+	help_no_sync();
 	return unit_run("spool", tests);
 }
