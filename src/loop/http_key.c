@@ -99,3 +99,23 @@ http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
 	*ret_line = k->line;
 	return 0;
 }
+
+uint64_t
+http_key_stamp(struct http_key *k, const struct conf *conf)
+{
+	const char *path = conf->upstream.api_key_file;
+	struct stat st;
+
+	if (path[0] == '\0' || stat(path, &st) < 0)
+		return 0;
+	/*
+	 * Who asks will send as soon as it has changed, and then the file is
+	 * read, not believed to be what it was within the last second.
+	 */
+	k->checked.us = 0;
+	return (uint64_t)st.st_ino * 0x9e3779b97f4a7c15u ^
+	    (uint64_t)st.st_mtim.tv_sec << 32 ^
+	    (uint64_t)st.st_mtim.tv_nsec << 1 ^
+	    (uint64_t)st.st_ctim.tv_sec << 17 ^
+	    (uint64_t)st.st_ctim.tv_nsec;
+}

@@ -6,6 +6,8 @@
 #ifndef LUMNID_LOOP_HTTP_KEY_H
 #define LUMNID_LOOP_HTTP_KEY_H
 
+#include <stdint.h>
+
 #include "base/cdefs.h"
 #include "base/clock.h"
 #include "base/why.h"
@@ -24,5 +26,7 @@ void		 http_key_reset(struct http_key *);
  */
 int		 http_key_line(struct http_key *, const struct conf *,
 		    struct mono, const char **ret_line, struct why *) MUSTUSE;
+/* As struct transport's key_stamp: of the file as it is now; 0 for none. */
+uint64_t	 http_key_stamp(struct http_key *, const struct conf *);
 
 #endif

@@ -198,6 +198,14 @@ out_http_reload(struct transport *tp, struct why *why)
 	return out_http_set_conf(out, out->conf, why);
 }
 
+static uint64_t
+out_http_key_stamp(struct transport *tp)
+{
+	struct out_http *out = (struct out_http *)tp;
+
+	return http_key_stamp(out->key, out->conf);
+}
+
 int
 out_http_new(struct loop *loop, const struct conf *conf,
     struct out_http **ret, struct why *why)
@@ -212,6 +220,7 @@ out_http_new(struct loop *loop, const struct conf *conf,
 		.send = out_http_send,
 		.cancel = out_http_cancel,
 		.reload = out_http_reload,
+		.key_stamp = out_http_key_stamp,
 	};
 	out->loop = loop;
 	out->key = http_key_new();

@@ -263,7 +263,8 @@ def each_line(path):
     """What an upstream wrote: one dict a request."""
     with open(path, encoding="utf-8") as f:
         for line in f:
-            yield json.loads(line)
+            if line.endswith("\n"):     # the upstream may be at it
+                yield json.loads(line)
 
 
 def read_lines(path):
@@ -593,10 +594,22 @@ class Case:
             runs.setdefault(run, []).extend(events)
         return runs
 
-    def check_runs(self, sent, key="n", may_lack=()):
+    def check_runs(self, sent, key="n", may_lack=(), seconds=0):
         """Compare what was taken with what was sent, runId -> [key values]
         in the order of sending: each exactly once and in order within its
-        run. What is in may_lack, a set of (runId, value), may be absent."""
+        run. What is in may_lack, a set of (runId, value), may be absent;
+        the rest is waited for so long."""
+        end = deadline(seconds)
+        while True:
+            lost = self._compare_runs(sent, key, may_lack)
+            if not lost:
+                return
+            if time.monotonic() > end:
+                raise Failure(lost + "\n" + self.logs())
+            time.sleep(0.1)
+
+    def _compare_runs(self, sent, key, may_lack):
+        """What is lost, in words, or None. Any other fault is a failure."""
         runs = self.runs()
         for run in runs:
             if run not in sent:
@@ -610,13 +623,14 @@ class Case:
             strange = have - set(want)
             if strange:
                 raise Failure(f"run {run}: never sent: {sorted(strange)[:10]}")
+            if got != [x for x in want if x in have]:
+                raise Failure(f"run {run}: out of order: {got}, sent {want}")
             lost = [x for x in want
                     if x not in have and (run, x) not in may_lack]
             if lost:
-                raise Failure(f"run {run}: lost {lost[:10]} ({len(lost)} of "
-                              f"{len(want)}), got {got}")
-            if got != [x for x in want if x in have]:
-                raise Failure(f"run {run}: out of order: {got}, sent {want}")
+                return (f"run {run}: lost {lost[:10]} ({len(lost)} of "
+                        f"{len(want)}), got {got}")
+        return None
 
     def check_load(self, events, lost=0):
         """Check what the load generator sent: `events` in all, of which

@@ -9,9 +9,17 @@ from clients import Crowd
 from lumnid_it import wait_for
 
 
+def settle(t, crowd):
+    """Every run is idle now: all that was kept is sealed, and comes."""
+    t.check_runs(crowd.sent(), may_lack=crowd.may_lack(), seconds=90)
+    t.daemon.stop()
+    # What came since was no surprise either.
+    t.check_runs(crowd.sent(), may_lack=crowd.may_lack())
+
+
 def kills(t, rounds, seed, **conf):
     rng = random.Random(seed)
-    up = t.upstream(dedupe=True)
+    t.upstream(dedupe=True)
     t.lumnid(log={"level": "info"}, **conf)
     crowd = Crowd(t, seed=seed)
     for i in range(rounds):
@@ -25,10 +33,7 @@ def kills(t, rounds, seed, **conf):
              context=t.logs)
     crowd.finish()
     t.equal([c.refused for c in crowd.clients if c.refused], [], "refusals")
-    # Every run is idle now, so all that is open is sealed and sent.
-    up.wait_sums(events=crowd.count() - len(crowd.may_lack()))
-    t.daemon.stop()
-    t.check_runs(crowd.sent(), may_lack=crowd.may_lack())
+    settle(t, crowd)
     print(f"# {crowd.acked()} acknowledged, {len(crowd.may_lack())} without "
           f"an answer, {len(t.taken())} batches")
 
@@ -56,9 +61,7 @@ def test_kills_while_the_upstream_fails(t):
         t.lumnid()
     crowd.finish()
     up.script("")
-    up.wait_sums(events=crowd.count() - len(crowd.may_lack()), seconds=90)
-    t.daemon.stop()
-    t.check_runs(crowd.sent(), may_lack=crowd.may_lack())
+    settle(t, crowd)
 
 
 def test_kill_with_backlog_and_upstream_away(t):
@@ -74,10 +77,8 @@ def test_kill_with_backlog_and_upstream_away(t):
         t.daemon.kill()
         t.lumnid()
     crowd.finish()
-    up = t.upstream(dedupe=True)
-    up.wait_sums(events=crowd.count() - len(crowd.may_lack()), seconds=90)
-    t.daemon.stop()
-    t.check_runs(crowd.sent(), may_lack=crowd.may_lack())
+    t.upstream(dedupe=True)
+    settle(t, crowd)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,7 @@ def test_ten_terms_with_the_upstream_away_and_back(t):
     if not up.alive():
         up = t.upstream()
     refused = sum(len(c.refused) for c in crowd.clients)
-    wait_for("all events", lambda: sum(
-        x["events"] for x in t.taken()) >= crowd.count()
-        - len(crowd.may_lack()), seconds=90, step=0.1, context=t.logs)
+    t.check_runs(crowd.sent(), may_lack=crowd.may_lack(), seconds=90)
     t.daemon.stop()
     t.check_runs(crowd.sent(), may_lack=crowd.may_lack())
     print(f"# {crowd.acked()} acknowledged, {refused} refused at the end, "
@@ -50,7 +48,8 @@ def test_reads_what_the_sockets_hold(t):
     dgram, udp = t.dgram(), t.udp()
     t.daemon.signal(signal.SIGSTOP)
     for i, s in enumerate([*streams, dgram, udp]):
-        count = 100 if i < 10 else 8    # a datagram queue holds ten
+        # What fits the kernel's queues: a datagram socket's holds ten.
+        count = 50 if i < 10 else 8
         sent[f"r{i}"] = list(range(count))
         for n in range(count):
             s.send({"runId": f"r{i}", "n": n})
@@ -119,8 +118,9 @@ def test_a_second_sigterm(t):
                    "ack": 1}), {"ack": 1})
     up.wait_sums(requests=1)
     t.daemon.signal(signal.SIGTERM)
+    t.daemon.wait_line("stopping")
     t.daemon.signal(signal.SIGTERM)
-    t.true(t.daemon.wait() == 0, "exit status")
+    t.equal(t.daemon.wait(4 / lumnid_it.SLOW), 0, "exit status")
     t.lumnid()
     up.wait_sums(events=1)
     t.check_runs({"r": [0]})

@@ -21,16 +21,17 @@ def send_runs(t, n=3):
     return sent
 
 
-def rows(t, scripts, check, **conf):
+def rows(t, scripts, check, n=3, **conf):
     """Play each script to a lumnid of its own, all at the same time."""
     worlds = {}
     for name, script in scripts.items():
         c = t.sub(name)
         up = c.upstream(dedupe=True, script=script)
         c.lumnid(**conf)
-        worlds[name] = (c, up, send_runs(c))
+        worlds[name] = (c, up, send_runs(c, n))
     for name, (c, up, sent) in worlds.items():
         check(name, c, up)
+    for c, up, sent in worlds.values():
         up.wait_sums(events=sum(map(len, sent.values())), seconds=90)
         c.daemon.stop()
         c.check_runs(sent)
@@ -102,11 +103,12 @@ def test_held_statuses(t):
         c.daemon.wait_line("upstream_hold")
         up.wait_sums(requests=1)
         t.equal({x["taken"] for x in up.requests()}, {False}, name)
-        # One probe, and then a wait: not one request per batch.
-        t.true(up.stats()["requests"] <= 4, f"{name}: {up.stats()}")
+        # What was under way already, then one probe at a time: far fewer
+        # requests than the 30 batches that wait.
+        t.true(up.stats()["requests"] <= 10, f"{name}: {up.stats()}")
         up.script("")
     rows(t, {str(x): f"status={x} location=http://127.0.0.1:1/"
-             for x in HELD}, check)
+             for x in HELD}, check, n=30)
 
 
 def test_redirects_are_not_followed(t):
