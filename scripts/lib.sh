@@ -86,11 +86,11 @@ need_packages() {
 need_build_packages() {
 	need_packages "autoconf automake gcc libc6-dev make pkg-config|pkgconf
 	    libevent-dev libmsgpack-dev|libmsgpack-c-dev libyaml-dev
-	    libzstd-dev libcurl4-openssl-dev|libcurl4-gnutls-dev libxxhash-dev
+	    libzstd-dev zlib1g-dev libcurl4-openssl-dev|libcurl4-gnutls-dev libxxhash-dev
 	    libjson-c-dev uthash-dev" \
 	    "autoconf automake gcc glibc-devel make pkgconf-pkg-config
 	    libevent-devel msgpack-devel libyaml-devel
-	    libzstd-devel libcurl-devel xxhash-devel
+	    libzstd-devel zlib-devel libcurl-devel xxhash-devel
 	    json-c-devel uthash-devel diffutils findutils tar"
 }
 

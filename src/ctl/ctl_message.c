@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "ctl/ctl_json.h"
+#include "codec/jsonin.h"
 #include "ctl/ctl_message.h"
 
 /* The run's id as lumnid will write it, for counting and ending the run. */
@@ -86,7 +86,7 @@ ctl_message_pack(struct ctl_message *m, struct json_object *o,
 	if (m->ack != 0 && json_object_object_add(whole, "ack",
 	    json_object_new_uint64(m->ack)) < 0)
 		fatal("out of memory");
-	ctl_json_pack(out, whole);
+	jsonin_pack(out, whole);
 	json_object_put(whole);
 	return 0;
 }
@@ -120,7 +120,7 @@ ctl_message_field(struct json_object *o, struct json_tokener *tok,
 		return why_set(why, -EINVAL, "\"%.80s\" is no key=value", arg);
 	bool json = eq[-1] == ':';
 	const char *text = eq + 1;
-	int r = ctl_json_parse(tok, text, strlen(text), &value, &offset,
+	int r = jsonin_parse(tok, text, strlen(text), &value, &offset,
 	    &reason);
 	if (json && r < 0)
 		return why_set(why, r, "\"%.80s\": %s, at letter %zu", arg,

@@ -21,7 +21,7 @@
 #include "ctl/ctl.h"
 #include "ctl/ctl_conn.h"
 #include "ctl/ctl_input.h"
-#include "ctl/ctl_json.h"
+#include "codec/jsonin.h"
 #include "ctl/ctl_message.h"
 
 /* Messages that wait for their acknowledgement, and bytes to be written. */
@@ -168,7 +168,7 @@ send_line(struct send *s, const char *line, size_t len)
 	}
 	if (strspn(line, " \t\r") >= len)
 		return;
-	int r = ctl_json_parse(s->tok, line, len, &o, &offset, &why);
+	int r = jsonin_parse(s->tok, line, len, &o, &offset, &why);
 	if (r == 0)
 		r = ctl_message_pack(&m, o, &s->conn.out, &why);
 	if (r < 0) {
@@ -506,7 +506,7 @@ send_start(struct send *s)
 
 	if (path == NULL)
 		return CTL_USAGE;
-	s->tok = json_tokener_new_ex(CTL_JSON_DEPTH);
+	s->tok = json_tokener_new_ex(JSONIN_DEPTH);
 	if (s->tok == NULL)
 		fatal("out of memory");
 	json_tokener_set_flags(s->tok, JSON_TOKENER_STRICT |

@@ -283,34 +283,56 @@ listen_unix_close(struct listen_unix *lu)
 
 /* --- UDP ------------------------------------------------------------------ */
 
-int
-listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
-    struct why *why)
+/* A socket of this type, bound to an address that `what` was set to. */
+static int
+listen_inet_open(const char *what, const char *addr, int type,
+    bool allow_remote, bool *ret_remote, struct why *why)
 {
 	struct sockaddr_storage ss;
 	struct why reason;
 	socklen_t len;
-	int fd, r;
+	int fd, r, on = 1;
 
 	if ((r = conf_addr_parse(addr, &ss, &len, &reason)) < 0)
-		return why_set(why, r, "udp %s: %s", addr, reason.text);
+		return why_set(why, r, "%s %s: %s", what, addr, reason.text);
 	*ret_remote = !conf_addr_is_loopback(&ss);
 	if (*ret_remote && !allow_remote)
-		return why_set(why, -EPERM, "udp %s: everybody on the network "
+		return why_set(why, -EPERM, "%s %s: everybody on the network "
 		    "could write there; set listen.allow_remote: true if that "
-		    "is meant", addr);
-	fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		    "is meant", what, addr);
+	fd = socket(ss.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
-		return why_errno(why, -errno, "udp %s", addr);
-	if (bind(fd, (const struct sockaddr *)&ss, len) == 0)
+		return why_errno(why, -errno, "%s %s", what, addr);
+	/* A restart need not wait for connections of the past. */
+	if (type == SOCK_STREAM)
+		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (bind(fd, (const struct sockaddr *)&ss, len) == 0 &&
+	    (type != SOCK_STREAM || listen(fd, SOMAXCONN) == 0))
 		return fd;
 	r = -errno;
 	(void)close(fd);
 	if (r == -EADDRINUSE)
-		return why_set(why, r, "udp %s: the port is in use; stop the "
-		    "other process (ss -ulnp tells which) or set listen.udp to "
-		    "another port, or to off", addr);
-	return why_errno(why, r, "udp %s", addr);
+		return why_set(why, r, "%s %s: the port is in use; stop the "
+		    "other process (ss -%snp tells which) or set listen.%s to "
+		    "another port, or to off", what, addr,
+		    type == SOCK_STREAM ? "tl" : "ul", what);
+	return why_errno(why, r, "%s %s", what, addr);
+}
+
+int
+listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
+    struct why *why)
+{
+	return listen_inet_open("udp", addr, SOCK_DGRAM, allow_remote,
+	    ret_remote, why);
+}
+
+int
+listen_tcp_open(const char *what, const char *addr, bool allow_remote,
+    bool *ret_remote, struct why *why)
+{
+	return listen_inet_open(what, addr, SOCK_STREAM, allow_remote,
+	    ret_remote, why);
 }
 
 int

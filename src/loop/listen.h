@@ -54,6 +54,10 @@ void	listen_unix_close(struct listen_unix *);
 int	listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
 	    struct why *) MUSTUSE;
 
+/* The same for TCP; `what` names the input and its key, as in "http". */
+int	listen_tcp_open(const char *what, const char *addr, bool allow_remote,
+	    bool *ret_remote, struct why *) MUSTUSE;
+
 /*
  * Ask for a receive buffer of so many bytes, over the system's limit where
  * that is permitted; a larger one stays. Returns the size in effect, as the kernel counts it.

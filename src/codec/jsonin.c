@@ -1,4 +1,4 @@
-/* ctl_json: strict JSON, and JSON as msgpack. */
+/* jsonin: strict JSON, and JSON as msgpack. */
 #include <errno.h>
 #include <math.h>
 #include <msgpack.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ctl/ctl_json.h"
+#include "codec/jsonin.h"
 
 #define NUMBER_MAX	512	/* letters; a double has no use for more */
 
@@ -145,7 +145,7 @@ lint(const char *s, size_t len, size_t *ret_offset, struct why *why)
 }
 
 int
-ctl_json_parse(struct json_tokener *tok, const char *s, size_t len,
+jsonin_parse(struct json_tokener *tok, const char *s, size_t len,
     struct json_object **ret, size_t *ret_offset, struct why *why)
 {
 	size_t end = len;
@@ -248,7 +248,7 @@ pack_value(msgpack_packer *pk, struct json_object *o)
 }
 
 void
-ctl_json_pack(struct buf *b, struct json_object *o)
+jsonin_pack(struct buf *b, struct json_object *o)
 {
 	msgpack_packer pk;
 

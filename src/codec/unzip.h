@@ -1,0 +1,34 @@
+/*
+ * unzip: content codings of HTTP bodies (RFC 9110 8.4.1): gzip, zstd and
+ * identity, decoded with a limit, so that a small body cannot become a large
+ * one.
+ */
+#ifndef LUMNID_CODEC_UNZIP_H
+#define LUMNID_CODEC_UNZIP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cdefs.h"
+#include "base/why.h"
+
+enum unzip_coding {
+	UNZIP_IDENTITY,
+	UNZIP_GZIP,
+	UNZIP_ZSTD,
+	UNZIP_UNKNOWN,
+};
+
+/* NULL or "" is identity; x-gzip is gzip. */
+enum unzip_coding unzip_coding(const char *name);
+
+/*
+ * Append what the whole body decodes to; dst->max is the limit. Several gzip
+ * members, or zstd frames, in a row are one body. Returns 0, -EBADMSG (not of
+ * this coding, or cut short), -ENOBUFS (larger than dst->max), -ENOMEM.
+ */
+int	unzip_body(enum unzip_coding, const void *, size_t, struct buf *dst,
+	    struct why *) MUSTUSE;
+
+#endif

@@ -1,0 +1,669 @@
+/*
+ * in_http: a request is decoded and handed to the engine as a message with an
+ * ack; it waits in a table until the engine's answer, and is then answered.
+ */
+#include "loop/in_http.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/json.h"
+#include "codec/jsonin.h"
+#include "codec/unzip.h"
+#include "core/engine.h"
+#include "loop/listen.h"
+#include "loop/loop.h"
+
+#define IN_HTTP_PEER		((uint64_t)2 << 56)
+#define IN_HTTP_HEADERS_MAX	(16 * 1024)
+#define IN_HTTP_TIMEOUT_S	30
+#define IN_HTTP_CONNECTIONS	256
+#define IN_HTTP_PATHS		16
+#define IN_HTTP_RETRY_AFTER	"1"
+#define IN_HTTP_REST_MS		100	/* after running out of files */
+
+/* A request that the engine has, or (req NULL) whose client is gone. */
+struct http_wait {
+	struct http_wait	*next;
+	uint64_t		 peer;
+	struct evhttp_request	*req;
+	struct in_http		*in;
+	size_t			 events;
+};
+
+struct in_http {
+	struct loop		*loop;
+	const struct conf	*conf;
+	struct evhttp		*http;
+	struct evhttp_bound_socket *bound;
+	struct event		*rest;		/* listens again */
+	struct http_wait	*waits;
+	size_t			 waits_n;
+	uint64_t		 last;
+	size_t			 connections;
+	bool			 draining;
+	struct json_tokener	*tok;
+	struct buf		 body, message;
+	struct log_limit	 limit;
+	struct {
+		const char	*path;
+		int		(*fn)(void *, struct buf *, const char **);
+		void		*arg;
+	}			 get[IN_HTTP_PATHS];
+	size_t			 get_n;
+};
+
+/* --- answers --------------------------------------------------------------- */
+
+static const char *
+in_http_reason(int status)
+{
+	switch (status) {
+	case 200:
+		return "OK";
+	case 202:
+		return "Accepted";
+	case 400:
+		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 413:
+		return "Content Too Large";
+	case 415:
+		return "Unsupported Media Type";
+	case 429:
+		return "Too Many Requests";
+	case 503:
+		return "Service Unavailable";
+	}
+	return "Error";
+}
+
+static void
+in_http_send(struct evhttp_request *req, int status, const char *type,
+    const void *body, size_t len)
+{
+	struct evkeyvalq *head = evhttp_request_get_output_headers(req);
+	struct evbuffer *b = evbuffer_new();
+
+	/* Without memory for a header the answer is short of it, no more. */
+	(void)evhttp_add_header(head, "Content-Type", type);
+	if (status == 429 || status == 503)
+		(void)evhttp_add_header(head, "Retry-After",
+		    IN_HTTP_RETRY_AFTER);
+	if (b != NULL)
+		(void)evbuffer_add(b, body, len);
+	evhttp_send_reply(req, status, in_http_reason(status), b);
+	if (b != NULL)
+		evbuffer_free(b);
+}
+
+/* {"error":{"code":"...","message":"..."}} */
+static void
+in_http_refuse(struct evhttp_request *req, int status, const char *code,
+    const char *text)
+{
+	struct buf b;
+
+	buf_init(&b, 0);
+	buf_printf(&b, "{\"error\":{\"code\":\"%s\",\"message\":", code);
+	json_put_string(&b, text, strlen(text));
+	buf_puts(&b, "}}\n");
+	if (buf_error(&b) == 0)
+		in_http_send(req, status, "application/json", b.data, b.len);
+	else
+		evhttp_send_error(req, status, NULL);
+	buf_free(&b);
+}
+
+static int
+in_http_status(enum event_code code)
+{
+	switch (code) {
+	case EVENT_FULL:
+	case EVENT_DEGRADED:
+	case EVENT_STOPPING:
+	case EVENT_NO_MEMORY:
+	case EVENT_TOO_MANY_RUNS:
+		return 503;
+	case EVENT_TOO_LARGE:
+		return 413;
+	case EVENT_FORBIDDEN:
+		return 403;
+	default:
+		return 400;
+	}
+}
+
+/* --- requests that wait ---------------------------------------------------- */
+
+static void
+on_wait_close(struct evhttp_connection *conn, void *arg)
+{
+	struct http_wait *w = arg;
+
+	w->req = NULL;
+}
+
+static struct http_wait *
+in_http_wait(struct in_http *in, struct evhttp_request *req, size_t events)
+{
+	struct http_wait *w = mem_zalloc(sizeof *w);
+
+	w->in = in;
+	w->req = req;
+	w->events = events;
+	w->peer = IN_HTTP_PEER | (++in->last & 0xffffffffffffff);
+	w->next = in->waits;
+	in->waits = w;
+	in->waits_n++;
+	evhttp_connection_set_closecb(evhttp_request_get_connection(req),
+	    on_wait_close, w);
+	return w;
+}
+
+/* Forget it; returns the request if its client is still there. */
+static struct evhttp_request *
+in_http_forget(struct in_http *in, struct http_wait *w)
+{
+	struct evhttp_request *req = w->req;
+	struct http_wait **at = &in->waits;
+
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	in->waits_n--;
+	free(w);
+	if (req != NULL)
+		evhttp_connection_set_closecb(
+		    evhttp_request_get_connection(req), NULL, NULL);
+	return req;
+}
+
+bool
+in_http_answer(struct in_http *in, uint64_t peer, enum event_code code,
+    const char *text)
+{
+	struct http_wait *w;
+	char body[64];
+
+	if (peer >> 56 != IN_HTTP_PEER >> 56)
+		return false;
+	for (w = in->waits; w != NULL && w->peer != peer; w = w->next)
+		continue;
+	if (w == NULL)
+		return true;
+	size_t events = w->events;
+	struct evhttp_request *req = in_http_forget(in, w);
+	if (req == NULL)
+		return true;
+	if (code != EVENT_OK) {
+		in_http_refuse(req, in_http_status(code),
+		    event_code_name(code), text != NULL ? text : "");
+		return true;
+	}
+	int n = snprintf(body, sizeof body, "{\"accepted\":%zu}\n", events);
+	in_http_send(req, 202, "application/json", body, (size_t)n);
+	return true;
+}
+
+/* --- guards ---------------------------------------------------------------- */
+
+/* Is the host part of "host", "host:port" or "[v6]:port" a loopback name? */
+static bool
+in_http_is_loopback(const char *host)
+{
+	size_t n = strcspn(host, ":");
+
+	if (host[0] == '[')
+		return strncmp(host, "[::1]", 5) == 0 &&
+		    (host[5] == '\0' || host[5] == ':');
+	if (n == 9 && strncasecmp(host, "localhost", 9) == 0)
+		return true;
+	if (strncmp(host, "127.", 4) != 0)
+		return false;
+	/* A dotted quad and nothing else: 127.0.0.1.example is a name. */
+	return strspn(host, "0123456789.") == n;
+}
+
+static bool
+in_http_host_ok(const struct in_http *in, struct evhttp_request *req)
+{
+	struct evkeyvalq *head = evhttp_request_get_input_headers(req);
+	const char *host = evhttp_find_header(head, "Host");
+
+	if (in->conf->listen.allow_remote)
+		return true;
+	/* HTTP/1.0 has no Host; browsers always send one. */
+	return host == NULL || in_http_is_loopback(host);
+}
+
+static bool
+in_http_is_json(struct evkeyvalq *head)
+{
+	const char *type = evhttp_find_header(head, "Content-Type");
+	static const char json[] = "application/json";
+
+	if (type == NULL || strncasecmp(type, json, sizeof json - 1) != 0)
+		return false;
+	return strchr("; \t", type[sizeof json - 1]) != NULL;
+}
+
+/* Compare without telling by time how much was right. */
+static bool
+in_http_same(const char *a, size_t n, const char *b, size_t m)
+{
+	volatile unsigned char diff = (unsigned char)(n != m);
+
+	for (size_t i = 0; i < n; i++)
+		diff |= (unsigned char)(a[i] ^ b[m > 0 ? i % m : 0]);
+	return m > 0 && diff == 0;
+}
+
+static bool
+in_http_key_ok(const struct in_http *in, struct evkeyvalq *head)
+{
+	static const char scheme[] = "Bearer ";
+	const char *auth = evhttp_find_header(head, "Authorization");
+	char key[4096];
+
+	if (!in->conf->listen.http_require_key)
+		return true;
+	if (auth == NULL || strncasecmp(auth, scheme, sizeof scheme - 1) != 0)
+		return false;
+	if (conf_api_key(in->conf, key, sizeof key, NULL, NULL) < 0)
+		return false;
+	auth += sizeof scheme - 1;
+	bool ok = in_http_same(auth, strlen(auth), key, strlen(key));
+	explicit_bzero(key, sizeof key);
+	return ok;
+}
+
+/* --- ingest ---------------------------------------------------------------- */
+
+static const struct http_route {
+	const char	*path;
+	enum event_kind	 kind;
+	const char	*key;		/* of the record in the message */
+} in_http_routes[] = {
+	{ "/v1/ingest/events", EVENT_KIND_EVENTS, NULL },
+	{ "/v1/ingest/changes", EVENT_KIND_CHANGE, "change" },
+	{ "/v1/ingest/policies", EVENT_KIND_POLICY, "policy" },
+};
+
+/* Decode the body into in->body. False: the request is answered. */
+static bool
+in_http_decode(struct in_http *in, struct evhttp_request *req)
+{
+	struct evkeyvalq *head = evhttp_request_get_input_headers(req);
+	struct evbuffer *input = evhttp_request_get_input_buffer(req);
+	enum unzip_coding coding = unzip_coding(evhttp_find_header(head,
+	    "Content-Encoding"));
+	size_t len = evbuffer_get_length(input);
+	struct why why = { "" };
+
+	if (coding == UNZIP_UNKNOWN) {
+		in_http_refuse(req, 415, "bad_coding", "the content coding is "
+		    "none of identity, gzip, zstd");
+		return false;
+	}
+	buf_reset(&in->body, 64 * 1024);
+	in->body.max = in->conf->events.max_message;
+	int r = unzip_body(coding, len > 0 ? evbuffer_pullup(input, -1) : NULL,
+	    len, &in->body, &why);
+	if (r == 0)
+		return true;
+	if (r == -ENOBUFS)
+		in_http_refuse(req, 413, "too_large", why.text);
+	else if (r == -ENOMEM)
+		in_http_refuse(req, 503, "no_memory", why.text);
+	else
+		in_http_refuse(req, 400, "bad_coding", why.text);
+	return false;
+}
+
+static void
+in_http_pack_key(struct buf *b, const char *key)
+{
+	buf_putc(b, (char)(0xa0 | strlen(key)));	/* fixstr, below 32 */
+	buf_puts(b, key);
+}
+
+/*
+ * The JSON body as a message of the local protocol, in in->message: one road
+ * for all inputs. False: the request is answered.
+ */
+static bool
+in_http_message(struct in_http *in, struct evhttp_request *req,
+    const struct http_route *rt, size_t *ret_events)
+{
+	struct json_object *o, *events;
+	struct why why = { "" };
+	size_t at;
+	char text[600];
+	struct buf *b = &in->message;
+
+	if (jsonin_parse(in->tok, (const char *)in->body.data, in->body.len,
+	    &o, &at, &why) < 0) {
+		(void)snprintf(text, sizeof text, "byte %zu: %s", at,
+		    why.text);
+		in_http_refuse(req, 400, "bad_json", text);
+		return false;
+	}
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		in_http_refuse(req, 400, "bad_json", "the body is no object");
+		return false;
+	}
+	*ret_events = 1;
+	buf_reset(b, 64 * 1024);
+	if (rt->kind == EVENT_KIND_EVENTS) {
+		if (!json_object_object_get_ex(o, "events", &events) ||
+		    !json_object_is_type(events, json_type_array)) {
+			json_object_put(o);
+			in_http_refuse(req, 400, "bad_events",
+			    "events is no array");
+			return false;
+		}
+		*ret_events = json_object_array_length(events);
+		/* The ack makes the engine answer; its id means nothing. */
+		json_object_object_add(o, "ack", json_object_new_int(0));
+		jsonin_pack(b, o);
+	} else {
+		buf_putc(b, (char)0x82);	/* a map of two */
+		in_http_pack_key(b, rt->key);
+		jsonin_pack(b, o);
+		in_http_pack_key(b, "ack");
+		buf_putc(b, 0);
+	}
+	json_object_put(o);
+	if (buf_error(b) == 0)
+		return true;
+	in_http_refuse(req, 503, "no_memory", "no memory for the body");
+	return false;
+}
+
+static void
+in_http_ingest(struct in_http *in, struct evhttp_request *req,
+    const struct http_route *rt)
+{
+	struct evkeyvalq *head = evhttp_request_get_input_headers(req);
+	struct engine *engine = loop_engine(in->loop);
+	struct event_ack ack;
+	struct why why = { "" };
+	size_t events;
+
+	if (evhttp_request_get_command(req) != EVHTTP_REQ_POST) {
+		in_http_refuse(req, 405, "bad_method", "use POST");
+		return;
+	}
+	if (!in_http_is_json(head)) {
+		in_http_refuse(req, 415, "bad_type",
+		    "the content type is not application/json");
+		return;
+	}
+	if (!in_http_key_ok(in, head)) {
+		in_http_refuse(req, 401, "bad_key", "the API key is not the "
+		    "one of this lumnid");
+		return;
+	}
+	if (!in_http_decode(in, req) || !in_http_message(in, req, rt, &events))
+		return;
+	struct http_wait *w = in_http_wait(in, req, events);
+	enum event_code code = engine_take(engine, BOOKS_HTTP, w->peer,
+	    in->message.data, in->message.len, clock_now(), &ack, &why);
+	loop_wake(in->loop);
+	if (code == EVENT_OK)
+		return;
+	(void)in_http_forget(in, w);
+	in_http_refuse(req, in_http_status(code), event_code_name(code),
+	    why.text);
+}
+
+/* --- the server ------------------------------------------------------------ */
+
+static void
+in_http_serve(struct in_http *in, struct evhttp_request *req, size_t i)
+{
+	const char *type = "application/json";
+	enum evhttp_cmd_type cmd = evhttp_request_get_command(req);
+	struct buf b;
+
+	if (cmd != EVHTTP_REQ_GET && cmd != EVHTTP_REQ_HEAD) {
+		in_http_refuse(req, 405, "bad_method", "use GET");
+		return;
+	}
+	buf_init(&b, 0);
+	int status = in->get[i].fn(in->get[i].arg, &b, &type);
+	if (buf_error(&b) == 0)
+		in_http_send(req, status, type, b.data, b.len);
+	else
+		evhttp_send_error(req, 503, NULL);
+	buf_free(&b);
+}
+
+static void
+on_request(struct evhttp_request *req, void *arg)
+{
+	struct in_http *in = arg;
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
+	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
+
+	if (path == NULL) {
+		in_http_refuse(req, 400, "bad_path", "no path");
+		return;
+	}
+	if (!in_http_host_ok(in, req)) {
+		in_http_refuse(req, 403, "bad_host", "Host is no name of this "
+		    "host; use 127.0.0.1 or localhost");
+		return;
+	}
+	for (size_t i = 0; i < NELEM(in_http_routes); i++)
+		if (strcmp(path, in_http_routes[i].path) == 0) {
+			in_http_ingest(in, req, &in_http_routes[i]);
+			return;
+		}
+	for (size_t i = 0; i < in->get_n; i++)
+		if (strcmp(path, in->get[i].path) == 0) {
+			in_http_serve(in, req, i);
+			return;
+		}
+	in_http_refuse(req, 404, "bad_path", "there is nothing here; events "
+	    "go to /v1/ingest/events");
+}
+
+void
+in_http_get(struct in_http *in, const char *path, int (*fn)(void *,
+    struct buf *, const char **), void *arg)
+{
+	if (in->get_n == IN_HTTP_PATHS)
+		fatal("in_http: too many paths");
+	in->get[in->get_n].path = path;
+	in->get[in->get_n].fn = fn;
+	in->get[in->get_n++].arg = arg;
+}
+
+static struct evconnlistener *
+in_http_listener(struct in_http *in)
+{
+	return evhttp_bound_socket_get_listener(in->bound);
+}
+
+static void
+on_connection_freed(void *arg)
+{
+	struct in_http *in = arg;
+
+	if (in->connections-- == IN_HTTP_CONNECTIONS && !in->draining &&
+	    in->bound != NULL)
+		(void)evconnlistener_enable(in_http_listener(in));
+}
+
+/*
+ * evhttp neither limits nor counts its connections; a filter that changes
+ * nothing tells when one is freed.
+ */
+static struct bufferevent *
+on_connection(struct event_base *base, void *arg)
+{
+	struct in_http *in = arg;
+	struct bufferevent *under = bufferevent_socket_new(base, -1,
+	    BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *bev = NULL;
+
+	if (under != NULL)
+		bev = bufferevent_filter_new(under, NULL, NULL,
+		    BEV_OPT_CLOSE_ON_FREE, on_connection_freed, in);
+	if (bev == NULL) {
+		if (under != NULL)
+			bufferevent_free(under);
+		return NULL;
+	}
+	if (++in->connections == IN_HTTP_CONNECTIONS)
+		(void)evconnlistener_disable(in_http_listener(in));
+	return bev;
+}
+
+static void
+on_rest_over(evutil_socket_t fd, short what, void *arg)
+{
+	struct in_http *in = arg;
+
+	if (!in->draining && in->connections < IN_HTTP_CONNECTIONS)
+		(void)evconnlistener_enable(in_http_listener(in));
+}
+
+/* Out of files: rest, instead of being woken for the same client for ever. */
+static void
+on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	struct in_http *in = arg;
+	const struct timeval tv = { .tv_usec = IN_HTTP_REST_MS * 1000 };
+	int err = errno;
+	uint64_t n;
+
+	(void)evconnlistener_disable(listener);
+	(void)evtimer_add(in->rest, &tv);
+	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
+		log_error("accept_failed", LS("input", "http"),
+		    LS("error", strerror(err)), LU("repeated", n));
+}
+
+static int
+in_http_start(struct in_http *in, int fd)
+{
+	in->http = evhttp_new(loop_base(in->loop));
+	in->rest = evtimer_new(loop_base(in->loop), on_rest_over, in);
+	in->tok = json_tokener_new_ex(JSONIN_DEPTH);
+	if (in->http == NULL || in->rest == NULL || in->tok == NULL)
+		return -ENOMEM;
+	evhttp_set_gencb(in->http, on_request, in);
+	evhttp_set_bevcb(in->http, on_connection, in);
+	evhttp_set_timeout(in->http, IN_HTTP_TIMEOUT_S);
+	evhttp_set_max_headers_size(in->http, IN_HTTP_HEADERS_MAX);
+	evhttp_set_allowed_methods(in->http, EVHTTP_REQ_GET |
+	    EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
+	    EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS);
+	in->bound = evhttp_accept_socket_with_handle(in->http, fd);
+	if (in->bound == NULL)
+		return -ENOMEM;
+	evconnlistener_set_error_cb(in_http_listener(in), on_accept_error);
+	return 0;
+}
+
+int
+in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
+    struct why *why)
+{
+	bool remote;
+	char name[128];
+	int fd = listen_tcp_open("http", conf->listen.http,
+	    conf->listen.allow_remote, &remote, why);
+
+	if (fd < 0)
+		return fd;
+	struct in_http *in = mem_zalloc(sizeof *in);
+	in->loop = loop;
+	buf_init(&in->body, 0);
+	buf_init(&in->message, 0);
+	int r = in_http_start(in, fd);
+	if (r < 0) {
+		if (in->bound == NULL)
+			(void)close(fd);
+		in_http_close(in);
+		return why_set(why, r, "http: the server cannot be made");
+	}
+	in_http_set_conf(in, conf);
+	log_info("listening", LS("input", "http"),
+	    LS("address", listen_name(fd, name, sizeof name)));
+	if (remote)
+		log_warn("listening_remote", LS("input", "http"),
+		    LS("address", name), LS("hint", "every host that reaches "
+		    "this one can write events"));
+	*ret = in;
+	return 0;
+}
+
+void
+in_http_set_conf(struct in_http *in, const struct conf *conf)
+{
+	in->conf = conf;
+	/* One byte over, so that the refusal is ours, in JSON. */
+	evhttp_set_max_body_size(in->http,
+	    (ev_ssize_t)conf->events.max_message + 1);
+}
+
+void
+in_http_drain(struct in_http *in)
+{
+	in->draining = true;
+	(void)evconnlistener_disable(in_http_listener(in));
+}
+
+size_t
+in_http_pending(const struct in_http *in)
+{
+	return in->waits_n;
+}
+
+void
+in_http_close(struct in_http *in)
+{
+	if (in == NULL)
+		return;
+	in->draining = true;
+	while (in->waits != NULL) {
+		struct evhttp_request *req = in_http_forget(in, in->waits);
+		if (req != NULL)
+			in_http_refuse(req, 503, "stopping",
+			    "lumnid is stopping");
+	}
+	if (in->http != NULL)
+		evhttp_free(in->http);
+	if (in->rest != NULL)
+		event_free(in->rest);
+	if (in->tok != NULL)
+		json_tokener_free(in->tok);
+	buf_free(&in->body);
+	buf_free(&in->message);
+	free(in);
+}
