@@ -18,6 +18,7 @@
 #include "core/engine.h"
 #include "loop/daemon.h"
 #include "loop/in_dgram.h"
+#include "loop/in_http.h"
 #include "loop/in_stream.h"
 #include "loop/listen.h"
 #include "loop/loop.h"
@@ -42,6 +43,7 @@ struct daemon {
 	struct engine		*engine;
 	struct in_stream	*stream;	/* NULL: not listened on */
 	struct in_dgram		*dgram;
+	struct in_http		*http;		/* NULL: not listened on */
 	struct status		*status;
 
 	bool			 stopping;
@@ -62,6 +64,8 @@ daemon_answer(void *arg, uint64_t peer, enum event_code code,
 {
 	struct daemon *d = arg;
 
+	if (d->http != NULL && in_http_answer(d->http, peer, code, text))
+		return;
 	if (d->stream != NULL)
 		in_stream_answer(d->stream, peer, code, text, ack);
 }
@@ -132,6 +136,8 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 		return r;
 	}
 	engine_set_conf(d->engine, conf, clock_now());
+	if (d->http != NULL)
+		in_http_set_conf(d->http, conf);
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
@@ -204,6 +210,8 @@ on_stop(void *arg, int signo)
 	if (d->stream != NULL)
 		in_stream_drain(d->stream, DAEMON_DRAIN_MS);
 	in_dgram_drain(d->dgram, DAEMON_DRAIN_MS);
+	if (d->http != NULL)
+		in_http_drain(d->http);
 	now = clock_now();
 	engine_stop_sending(d->engine, now);
 	d->flight_end = mono_add_ms(now.mono, DAEMON_FLIGHT_MS);
@@ -301,6 +309,9 @@ daemon_open(struct daemon *d, struct why *why)
 		return r;
 	if ((r = in_dgram_open(d->loop, conf, &li, &d->dgram, why)) < 0)
 		return r;
+	if (conf->listen.http[0] != '\0' &&
+	    (r = in_http_open(d->loop, conf, &d->http, why)) < 0)
+		return r;
 	loop_add_hook(d->loop, daemon_turn, d);
 	log_info("started", LS("version", PACKAGE_VERSION),
 	    LS("config", conf->file), LS("upstream", conf->upstream.url),
@@ -321,6 +332,8 @@ daemon_close(struct daemon *d)
 {
 	in_stream_close(d->stream);
 	in_dgram_close(d->dgram);
+	in_http_close(d->http);
+	d->http = NULL;
 	d->stream = NULL;
 	d->dgram = NULL;
 	sync_free(d->sync);
