@@ -4,6 +4,7 @@
  */
 #include "loop/in_http.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -31,6 +32,7 @@
 #define IN_HTTP_HEADERS_MAX	(16 * 1024)
 #define IN_HTTP_TIMEOUT_S	30
 #define IN_HTTP_CONNECTIONS	256
+#define IN_HTTP_COUNT_EACH	32
 #define IN_HTTP_PATHS		16
 #define IN_HTTP_RETRY_AFTER	"1"
 #define IN_HTTP_REST_MS		100	/* after running out of files */
@@ -53,7 +55,8 @@ struct in_http {
 	struct http_wait	*waits;
 	size_t			 waits_n;
 	uint64_t		 last;
-	size_t			 connections;
+	size_t			 accepted;
+	size_t			 files;		/* open at the start */
 	bool			 draining;
 	struct json_tokener	*tok;
 	struct buf		 body, message;
@@ -508,39 +511,47 @@ in_http_listener(struct in_http *in)
 	return evhttp_bound_socket_get_listener(in->bound);
 }
 
-static void
-on_connection_freed(void *arg)
+/* Open files of this process; 0 where /proc is not there. */
+static size_t
+in_http_count_files(void)
 {
-	struct in_http *in = arg;
+	DIR *d = opendir("/proc/self/fd");
+	size_t n = 0;
 
-	if (in->connections-- == IN_HTTP_CONNECTIONS && !in->draining &&
-	    in->bound != NULL)
-		(void)evconnlistener_enable(in_http_listener(in));
+	if (d == NULL)
+		return 0;
+	while (readdir(d) != NULL)
+		n++;
+	(void)closedir(d);	/* only read */
+	return n;
+}
+
+static void
+in_http_rest(struct in_http *in)
+{
+	const struct timeval tv = { .tv_usec = IN_HTTP_REST_MS * 1000 };
+
+	(void)evconnlistener_disable(in_http_listener(in));
+	(void)evtimer_add(in->rest, &tv);
 }
 
 /*
- * evhttp neither limits nor counts its connections; a filter that changes
- * nothing tells when one is freed.
+ * evhttp neither limits nor counts its connections, and those that never send
+ * a request are seen by nobody until they time out. So count files now and
+ * then, and accept no more while there are too many beyond those that were
+ * open at the start and those that the other inputs may have.
  */
 static struct bufferevent *
 on_connection(struct event_base *base, void *arg)
 {
 	struct in_http *in = arg;
-	struct bufferevent *under = bufferevent_socket_new(base, -1,
-	    BEV_OPT_CLOSE_ON_FREE);
-	struct bufferevent *bev = NULL;
+	size_t others = in->files + in->conf->limits.connections +
+	    2 * in->conf->upstream.connections;
 
-	if (under != NULL)
-		bev = bufferevent_filter_new(under, NULL, NULL,
-		    BEV_OPT_CLOSE_ON_FREE, on_connection_freed, in);
-	if (bev == NULL) {
-		if (under != NULL)
-			bufferevent_free(under);
-		return NULL;
-	}
-	if (++in->connections == IN_HTTP_CONNECTIONS)
-		(void)evconnlistener_disable(in_http_listener(in));
-	return bev;
+	if (in->accepted++ % IN_HTTP_COUNT_EACH == 0 &&
+	    in_http_count_files() > others + IN_HTTP_CONNECTIONS)
+		in_http_rest(in);
+	return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 }
 
 static void
@@ -548,7 +559,8 @@ on_rest_over(evutil_socket_t fd, short what, void *arg)
 {
 	struct in_http *in = arg;
 
-	if (!in->draining && in->connections < IN_HTTP_CONNECTIONS)
+	in->accepted = 0;	/* the next one is counted again */
+	if (!in->draining)
 		(void)evconnlistener_enable(in_http_listener(in));
 }
 
@@ -557,12 +569,10 @@ static void
 on_accept_error(struct evconnlistener *listener, void *arg)
 {
 	struct in_http *in = arg;
-	const struct timeval tv = { .tv_usec = IN_HTTP_REST_MS * 1000 };
 	int err = errno;
 	uint64_t n;
 
-	(void)evconnlistener_disable(listener);
-	(void)evtimer_add(in->rest, &tv);
+	in_http_rest(in);
 	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
 		log_error("accept_failed", LS("input", "http"),
 		    LS("error", strerror(err)), LU("repeated", n));
@@ -603,6 +613,7 @@ in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
 		return fd;
 	struct in_http *in = mem_zalloc(sizeof *in);
 	in->loop = loop;
+	in->files = in_http_count_files();
 	buf_init(&in->body, 0);
 	buf_init(&in->message, 0);
 	int r = in_http_start(in, fd);
