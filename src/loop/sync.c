@@ -185,7 +185,8 @@ sync_start(struct sync *sy, const struct seglog_sync *job)
 	(void)pthread_mutex_lock(&sy->mutex);
 	sy->job = *job;
 	sy->has_job = true;
-	(void)pthread_cond_signal(&sy->cond);
 	(void)pthread_mutex_unlock(&sy->mutex);
+	/* Woken now, the thread finds the mutex free. */
+	(void)pthread_cond_signal(&sy->cond);
 	return 0;
 }

@@ -137,8 +137,14 @@ seglog_sync_begin(struct seglog *l, struct seglog_sync *set)
 		room--;
 		l->round.dir_gen = l->dir_gen;
 	}
-	if (!sync_add_pends(l, set, &room) || l->t.fd < 0)
+	if (!sync_add_pends(l, set, &room))
 		return;
+	if (l->t.fd < 0) {
+		/* No tail, so what was stamped holds no more than this. */
+		l->round.stamp[0] = l->t.stamp[0];
+		l->round.stamp[1] = l->t.stamp[1];
+		return;
+	}
 	if (l->t.synced < l->t.written) {
 		if (room == 0 || (l->t.suspect && sync_rewrite(l->t.fd,
 		    l->t.synced, l->t.written) < 0))
