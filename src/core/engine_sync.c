@@ -291,7 +291,8 @@ engine_sync_pump(struct engine *e, struct now now)
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
 		bool j = all || e->acks.n > 0 || engine_removal_waits(e);
-		bool s = all || e->sealing != NULL || e->spool_full;
+		bool s = all || e->spool_full ||
+		    spool_durable(e->spool) < spool_seq(e->spool);
 		bool rec = all || e->record_acks.n > 0 ||
 		    spool_durable(e->records) < spool_seq(e->records);
 		if (now.mono.us < e->sync_retry.us ||

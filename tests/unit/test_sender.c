@@ -3,6 +3,8 @@
  * a fake clock and network.
  */
 #include <check.h>
+#include <dirent.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,14 @@ status(struct world *w)
 
 	engine_status(w->engine, w->now, &st);
 	return st;
+}
+
+/* Nothing waits to be sent or buried. */
+static bool
+status_settled(struct world *w)
+{
+	return !dead_unsynced(w->engine->dead) &&
+	    status(w).waiting_batches == 0;
 }
 
 /* n runs of one batch each wait. */
@@ -336,6 +346,332 @@ START_TEST(a_large_backlog_is_read_as_it_is_sent)
 }
 END_TEST
 
+/* --- pieces ----------------------------------------------------------------- */
+
+static struct spool_totals
+totals(struct world *w)
+{
+	return spool_totals(w->engine->spool);
+}
+
+/* How many letters lie in dead/, and is this text in one of them? */
+static size_t
+letters(const char *text, bool *ret_found)
+{
+	char path[512];
+	struct dirent *d;
+	size_t n = 0;
+
+	*ret_found = false;
+	(void)snprintf(path, sizeof path, "%s/dead", dir);
+	DIR *dd = opendir(path);
+	ck_assert_ptr_nonnull(dd);
+	while ((d = readdir(dd)) != NULL) {
+		char file[1024], body[16384];
+
+		if (d->d_name[0] == '.')
+			continue;
+		n++;
+		(void)snprintf(file, sizeof file, "%s/%s", path, d->d_name);
+		FILE *f = fopen(file, "r");
+		ck_assert_ptr_nonnull(f);
+		size_t len = fread(body, 1, sizeof body - 1, f);
+		(void)fclose(f);
+		body[len] = '\0';
+		if (strstr(body, text) != NULL)
+			*ret_found = true;
+		struct json_object *o = json_tokener_parse(body);
+		ck_assert_msg(o != NULL, "a letter is no JSON: %s", body);
+		json_object_put(o);
+	}
+	(void)closedir(dd);
+	return n;
+}
+
+/*
+ * Answer all until nothing is under way: what carries an event of run 0 that
+ * `bad` names gets the status. Returns the number of answers.
+ */
+static size_t
+answer_all(struct world *w, int status, bool (*bad)(size_t))
+{
+	size_t answers = 0, n;
+
+	for (int round = 0; round < 5000; round++) {
+		world_turn(w);
+		n = world_requests(w, at);
+		if (n == 0 && status_settled(w))
+			return answers;
+		for (size_t k = 0; k < n; k++) {
+			bool hit = false;
+			for (size_t e = 0; e < w->run[0].n && !hit; e++)
+				hit = bad(e) && world_carries(w, at[k], 0, e);
+			struct transport_answer a = {
+				.result = TRANSPORT_ANSWERED,
+				.status = hit ? status : 202,
+				.body = hit ? "{\"error\":\"bad step\"}" : "",
+				.body_len = hit ? 20 : 0,
+			};
+			world_answer_full(w, at[k], !hit, &a);
+			answers++;
+		}
+	}
+	ck_abort_msg("it never ends");
+}
+
+static bool
+bad_some(size_t e)
+{
+	return e == 5 || e == 17 || e == 18;
+}
+
+static bool
+bad_none(size_t e)
+{
+	return false;
+}
+
+START_TEST(one_refused_event_goes_to_dead)
+{
+	static const int refusals[] = { 400, 409, 410, 422, 418 };
+	struct world *w = world_new(20, dir, "");
+	bool found;
+
+	world_send(w, 0, 40, true, true);
+	world_send(w, 1, 3, true, true);
+	world_turn(w);
+	size_t answers = answer_all(w, refusals[_i], bad_some);
+	ck_assert_uint_lt(answers, 50);
+	ck_assert_uint_eq(totals(w).dead, 3);
+	ck_assert_uint_eq(totals(w).delivered, 40);
+	ck_assert_uint_eq(letters("\"n\":17", &found), 3);
+	ck_assert(found);
+	(void)letters("bad step", &found);
+	ck_assert(found);
+	for (size_t e = 0; e < 40; e++)
+		if (bad_some(e))
+			world_set_dead(w, 0, e);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* A crash at any point of a bisection sends nothing again that was taken. */
+START_TEST(bisection_survives_restarts)
+{
+	struct world *w = world_new(21 + (uint64_t)_i, dir, "");
+	size_t n;
+
+	world_send(w, 0, 40, true, true);
+	/* A later part waits behind the pieces. */
+	world_send(w, 0, 2, true, true);
+	world_turn(w);
+	for (int step = 0; step < 2000; step++) {
+		world_turn(w);
+		n = world_requests(w, at);
+		if (n == 0 && status_settled(w))
+			break;
+		for (size_t k = 0; k < n; k++) {
+			bool hit = false;
+			for (size_t e = 0; e < 40; e++)
+				hit |= bad_some(e) &&
+				    world_carries(w, at[k], 0, e);
+			world_answer(w, at[k], hit ? 422 : 202, !hit, NULL);
+		}
+		if ((int)rng_below(&w->rng, 12) == 0) {
+			/* The kernel keeps what was written. */
+			engine_flush(w->engine, w->now);
+			world_kill(w);
+			world_open(w);
+		}
+	}
+	ck_assert_uint_eq(w->duplicates, 0);
+	ck_assert_uint_eq(totals(w).delivered + totals(w).dead, 42);
+	ck_assert_uint_eq(totals(w).dead, 3);
+	for (size_t e = 0; e < 40; e++)
+		if (bad_some(e))
+			world_set_dead(w, 0, e);
+	world_drain(w);
+	ck_assert_uint_eq(w->run[0].last_part, 2);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(too_large_is_learned)
+{
+	struct world *w = world_new(22, dir, "");
+	size_t n, refused = 0;
+
+	/* The upstream takes at most 700 bytes. */
+	for (int round = 0; round < 12; round++) {
+		world_send(w, (unsigned)round, 60, true, true);
+		for (int i = 0; i < 200; i++) {
+			world_turn(w);
+			n = world_requests(w, at);
+			if (n == 0 && status_settled(w))
+				break;
+			for (size_t k = 0; k < n; k++) {
+				bool large = w->request[at[k]].len > 700;
+				if (round > 3)
+					refused += large;
+				world_answer(w, at[k], large ? 413 : 202,
+				    !large, NULL);
+			}
+		}
+	}
+	/* Once learned, hardly any is refused. */
+	ck_assert_uint_le(refused, 3);
+	ck_assert_uint_eq(totals(w).dead, 0);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(one_event_too_large_goes_to_dead)
+{
+	struct world *w = world_new(23, dir, "");
+	bool found;
+
+	world_send(w, 0, 1, true, true);
+	world_turn(w);
+	world_turn(w);
+	(void)world_requests(w, at);
+	world_answer(w, at[0], 413, false, NULL);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(letters("\"status\":413", &found), 1);
+	ck_assert(found);
+	ck_assert_uint_eq(totals(w).dead, 1);
+	world_set_dead(w, 0, 0);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(partial_success_buries_just_those)
+{
+	static const struct {
+		int		status;
+		const char	*body;
+	} t[] = {
+		{ 200, "{\"errors\":[{\"index\":2,\"error\":\"no\"},"
+		    "{\"index\":99}]}" },
+		{ 207, "[{\"status\":202},{\"status\":200},{\"status\":"
+		    "422},{\"status\":202},{\"status\":202}]" },
+		{ 207, "{\"results\":[200,200,400,200,200]}" },
+	};
+	struct world *w = world_new(24, dir, "");
+	struct transport_answer a = { .result = TRANSPORT_ANSWERED,
+		.status = t[_i].status, .body = t[_i].body,
+		.body_len = strlen(t[_i].body) };
+	bool found;
+
+	world_send(w, 0, 5, true, true);
+	world_turn(w);
+	world_turn(w);
+	(void)world_requests(w, at);
+	world_answer_full(w, at[0], true, &a);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(letters("\"index\":2,\"event\":{\"n\":2", &found), 1);
+	ck_assert(found);
+	ck_assert_uint_eq(totals(w).dead, 1);
+	ck_assert_uint_eq(totals(w).delivered, 4);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(partial_success_sends_again_what_may_come_later)
+{
+	static const char body[] = "{\"results\":[200,503,200,429,200]}";
+	struct world *w = world_new(25, dir, "");
+	struct transport_answer a = { .result = TRANSPORT_ANSWERED,
+		.status = 207, .body = body, .body_len = sizeof body - 1 };
+
+	world_send(w, 0, 5, true, true);
+	world_turn(w);
+	world_turn(w);
+	(void)world_requests(w, at);
+	world_answer_full(w, at[0], false, &a);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	ck_assert_uint_eq(world_count(w, at[0]), 2);
+	ck_assert(world_carries(w, at[0], 0, 1));
+	ck_assert(world_carries(w, at[0], 0, 3));
+	world_check_books(w);
+	for (size_t e = 0; e < 5; e += 2)
+		w->run[0].events[e] |= WORLD_TAKEN;
+	world_drain(w);
+	ck_assert_uint_eq(totals(w).delivered, 5);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(a_failed_letter_is_written_again)
+{
+	struct world *w = world_new(26, dir, "");
+	bool found;
+
+	world_send(w, 0, 1, true, true);
+	world_turn(w);
+	world_turn(w);
+	(void)world_requests(w, at);
+	w->sync_auto = false;
+	world_answer(w, at[0], 422, false, NULL);
+	world_turn(w);
+	ck_assert(w->sync_wanted);
+	ck_assert_uint_eq(totals(w).dead, 0);
+	world_sync_end(w, -EIO);
+	ck_assert_uint_eq(totals(w).dead, 0);
+	w->sync_auto = true;
+	world_sleep(w, 2000);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_answer(w, at[0], 422, false, NULL);
+	world_turn(w);
+	ck_assert_uint_eq(totals(w).dead, 1);
+	(void)letters("\"n\":0", &found);
+	ck_assert(found);
+	world_set_dead(w, 0, 0);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(a_plain_2xx_of_any_body_is_done)
+{
+	static const char *const bodies[] = {
+		"", "ok", "{}", "{\"errors\":[]}", "{\"errors\":\"none\"}",
+		"[1,2", "{\"errors\":[{\"index\":-1}]}", "\"errors\"",
+	};
+	struct world *w = world_new(27, dir, "");
+
+	for (unsigned i = 0; i < NELEM(bodies); i++) {
+		struct transport_answer a = { .result = TRANSPORT_ANSWERED,
+			.status = i % 2 == 0 ? 200 : 207, .body = bodies[i],
+			.body_len = strlen(bodies[i]) };
+
+		world_send(w, i, 3, true, true);
+		world_turn(w);
+		world_turn(w);
+		ck_assert_uint_ge(world_requests(w, at), 1);
+		world_answer_full(w, at[0], true, &a);
+	}
+	ck_assert_uint_eq(answer_all(w, 400, bad_none), 0);
+	ck_assert_uint_eq(totals(w).delivered, 3 * NELEM(bodies));
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -355,6 +691,14 @@ main(void)
 	tcase_add_test(tc, retries_are_identical);
 	tcase_add_test(tc, no_zstd_falls_back_and_comes_back);
 	tcase_add_test(tc, stale_connections_are_no_attempts);
+	tcase_add_loop_test(tc, one_refused_event_goes_to_dead, 0, 5);
+	tcase_add_loop_test(tc, bisection_survives_restarts, 0, 20);
+	tcase_add_test(tc, too_large_is_learned);
+	tcase_add_test(tc, one_event_too_large_goes_to_dead);
+	tcase_add_loop_test(tc, partial_success_buries_just_those, 0, 3);
+	tcase_add_test(tc, partial_success_sends_again_what_may_come_later);
+	tcase_add_test(tc, a_failed_letter_is_written_again);
+	tcase_add_test(tc, a_plain_2xx_of_any_body_is_done);
 	tcase_add_test(tc, a_large_backlog_is_read_as_it_is_sent);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -428,6 +428,71 @@ world_take(struct world *w, const struct world_request *r)
 	buf_free(&raw);
 }
 
+struct world_look {
+	unsigned long long	n;
+	size_t			count;
+	bool			found;
+};
+
+static int
+world_look_event(void *arg, size_t i, const char *json, size_t len)
+{
+	struct world_look *l = arg;
+	unsigned long long n;
+
+	if (sscanf(json, "{\"n\":%llu,", &n) == 1 && n == l->n)
+		l->found = true;
+	l->count++;
+	return 0;
+}
+
+/* Returns the run, or -1 for a record. */
+static int
+world_look(struct world *w, size_t i, struct world_look *l)
+{
+	const struct world_request *r = &w->request[i];
+	struct buf raw;
+	unsigned run = 0;
+
+	if (r->route != TRANSPORT_EVENTS)
+		return -1;
+	buf_init(&raw, 0);
+	if (r->compressed)
+		ck_assert_int_eq(batch_unpack(r->body, r->len, &raw, NULL),
+		    0);
+	else
+		buf_put(&raw, r->body, r->len);
+	ck_assert_int_eq(sscanf(buf_cstr(&raw), "{\"runId\":\"run_%u\"", &run),
+	    1);
+	ck_assert_int_ge(batch_walk((const char *)raw.data, raw.len,
+	    world_look_event, l), 0);
+	buf_free(&raw);
+	return (int)run;
+}
+
+bool
+world_carries(struct world *w, size_t i, unsigned r, size_t n)
+{
+	struct world_look l = { .n = n };
+
+	return world_look(w, i, &l) == (int)r && l.found;
+}
+
+size_t
+world_count(struct world *w, size_t i)
+{
+	struct world_look l = { 0 };
+
+	(void)world_look(w, i, &l);
+	return l.count;
+}
+
+void
+world_set_dead(struct world *w, unsigned r, size_t n)
+{
+	w->run[r].events[n] |= WORLD_DEAD;
+}
+
 void
 world_answer_full(struct world *w, size_t i, bool take,
     const struct transport_answer *a)
@@ -515,7 +580,7 @@ world_check(struct world *w)
 	for (unsigned r = 0; r < WORLD_RUNS; r++)
 		for (size_t i = 0; i < w->run[r].n; i++) {
 			uint8_t ev = w->run[r].events[i];
-			if (ev & WORLD_TAKEN)
+			if (ev & (WORLD_TAKEN | WORLD_DEAD))
 				continue;
 			ck_assert_msg(w->gaps_allowed && !(ev & WORLD_ACKED),
 			    "run_%u: event %zu of %zu is lost%s", r, i,

@@ -21,6 +21,7 @@ enum world_event {		/* what has become of a sent event */
 	WORLD_SENT = 1,		/* engine_take() said OK */
 	WORLD_ACKED = 2,	/* and the ack came */
 	WORLD_TAKEN = 4,	/* the upstream has it */
+	WORLD_DEAD = 8,		/* the upstream refuses it */
 };
 
 struct world_run {
@@ -100,6 +101,12 @@ void	world_answer(struct world *, size_t i, int status, bool take,
 /* The same with all of struct transport_answer in the caller's hand. */
 void	world_answer_full(struct world *, size_t i, bool take,
 	    const struct transport_answer *);
+/* Does the i-th request carry event number n of that run? */
+bool	world_carries(struct world *, size_t i, unsigned r, size_t n);
+/* How many events does it carry? */
+size_t	world_count(struct world *, size_t i);
+/* Events that the upstream has for good refused: they may be missing. */
+void	world_set_dead(struct world *, unsigned r, size_t n);
 /* Indices of requests under way; returns how many. */
 size_t	world_requests(struct world *, size_t *dst);
 /* Deliver everything: answer 202 to all until nothing waits; seals idle runs. */
