@@ -427,6 +427,22 @@ in_stream_answer(struct in_stream *in, uint64_t peer, enum event_code code,
 	stream_conn_answer(c, code, text, ack);
 }
 
+/*
+ * Nothing more can be sent to us: a client's next write fails, so it knows
+ * what the next lumnid must hear, and what was written can be read to its end.
+ * A socket of the service manager's is not ours to shut; who connects there
+ * waits for the next lumnid.
+ */
+static void
+in_stream_shut(struct in_stream *in)
+{
+	if (in->listen.path != NULL)
+		(void)shutdown(in->listen.fd, SHUT_RD);
+	for (uint32_t i = 0; i < in->slots_n; i++)
+		if (in->slots[i] != NULL && in->slots[i]->state == STREAM_OPEN)
+			(void)shutdown(in->slots[i]->fd, SHUT_RD);
+}
+
 void
 in_stream_drain(struct in_stream *in, int64_t budget_ms)
 {
@@ -434,11 +450,13 @@ in_stream_drain(struct in_stream *in, int64_t budget_ms)
 	bool more = true;
 
 	loop_wake(in->loop);
+	in_stream_shut(in);
 	while (in->listen.path != NULL &&
 	    in_stream_accept(in, IN_STREAM_ACCEPTS) == IN_STREAM_ACCEPTS &&
 	    clock_now().mono.us < end.us)
 		;
 	in_stream_unlisten(in);
+	in_stream_shut(in);	/* those just accepted */
 	/* Round after round, so that no client uses up the time alone. */
 	while (more && clock_now().mono.us < end.us) {
 		more = false;
