@@ -2,7 +2,8 @@
  * agent: a stand-in for an agent that uses the C client.
  *
  *	agent ADDRESS runs=N steps=N threads=N queue=BYTES flush_ms=N prefix=S
- *	    Runs of run_start, steps-2 tool calls and run_end, all open at once.
+ *	    Runs of run_start, steps-2 tool calls and run_end, all open at once;
+ *	    pause_us: between two steps of a run.
  *	agent ADDRESS measure blocks=N steps=N work_us=N ...
  *	    Blocks of steps of work, with and without the client in turn.
  *
@@ -19,7 +20,7 @@
 #include "lumni.h"
 
 static struct {
-	long	runs, steps, threads, queue, flush_ms, blocks, work_us;
+	long	runs, steps, threads, queue, flush_ms, blocks, work_us, pause_us;
 	char	prefix[64];
 	bool	measure;
 } opt = { .runs = 1, .steps = 3, .threads = 1, .flush_ms = 10000,
@@ -62,11 +63,16 @@ work(void *arg)
 	long me = (long)(intptr_t)arg;
 	char run[96];
 
-	for (long n = 0; n < opt.steps; n++)
+	for (long n = 0; n < opt.steps; n++) {
+		const struct timespec pause = {
+		    .tv_nsec = opt.pause_us * 1000 };
+
+		(void)nanosleep(&pause, NULL);
 		for (long r = me; r < opt.runs; r += opt.threads) {
 			snprintf(run, sizeof run, "%s-%ld", opt.prefix, r);
 			step(run, n, opt.steps - 1);
 		}
+	}
 	return NULL;
 }
 
@@ -104,55 +110,85 @@ compare(const void *a, const void *b)
 }
 
 static double
-median(double *v)
+median(double *v, long n)
 {
-	qsort(v, (size_t)opt.blocks, sizeof *v, compare);
-	return v[opt.blocks / 2];
+	qsort(v, (size_t)n, sizeof *v, compare);
+	return v[n / 2];
+}
+
+struct block {
+	uint64_t wall, cpu;	/* ns, of the whole */
+	double	*call_cpu;	/* us, of each step's call */
+	double	*call_wall;
+};
+
+static void
+block(struct block *b, long loops)
+{
+	b->wall = now_ns();
+	b->cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	for (long n = 0; n < opt.steps; n++) {
+		uint64_t cpu, wall;
+
+		spin(loops);
+		wall = now_ns();
+		cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+		step(opt.prefix, n + 1, 0);
+		b->call_cpu[n] = (double)(clock_ns(CLOCK_THREAD_CPUTIME_ID) -
+		    cpu) / 1000;
+		b->call_wall[n] = (double)(now_ns() - wall) / 1000;
+	}
+	b->wall = now_ns() - b->wall;
+	b->cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - b->cpu;
+}
+
+static double *
+doubles(long n)
+{
+	double *v = calloc((size_t)n, sizeof *v);
+
+	if (v == NULL)
+		exit(1);
+	return v;
 }
 
 /*
- * Blocks with the client over those without: the processor's time and the
- * clock's, as medians; and which part of the clock's time the calls took.
+ * Medians: of blocks with the client over those without, the processor's time
+ * and the clock's; and of what a call takes of either.
  */
 static void
 measure(char *dst, size_t size)
 {
-	long loops = calibrate();
-	double *cpu = calloc((size_t)opt.blocks, sizeof *cpu);
-	double *wall = calloc((size_t)opt.blocks, sizeof *wall);
+	long loops = calibrate(), calls = opt.blocks * opt.steps;
+	double *cpu = doubles(opt.blocks), *wall = doubles(opt.blocks);
+	double *call_cpu = doubles(calls), *call_wall = doubles(calls);
+	double *none = doubles(opt.steps);
 	struct lumni *real = client;
-	uint64_t calls = 0, on_wall = 0;
 
-	if (cpu == NULL || wall == NULL)
-		exit(1);
 	for (long b = 0; b < opt.blocks; b++) {
-		uint64_t w[2] = { 0, 0 }, c[2] = { 0, 0 };
+		struct block with = { .call_cpu = call_cpu + b * opt.steps,
+		    .call_wall = call_wall + b * opt.steps };
+		struct block without = { .call_cpu = none, .call_wall = none };
 
 		for (long i = 0; i < 2; i++) {
-			long on = (b + i) % 2;	/* neither is always first */
+			bool on = (b + i) % 2;	/* neither is always first */
 
 			client = on ? real : NULL;
-			w[on] -= now_ns();
-			c[on] -= clock_ns(CLOCK_THREAD_CPUTIME_ID);
-			for (long n = 0; n < opt.steps; n++) {
-				spin(loops);
-				calls -= on ? now_ns() : 0;
-				step(opt.prefix, n + 1, 0);
-				calls += on ? now_ns() : 0;
-			}
-			w[on] += now_ns();
-			c[on] += clock_ns(CLOCK_THREAD_CPUTIME_ID);
+			block(on ? &with : &without, loops);
 		}
-		cpu[b] = (double)c[1] / (double)c[0];
-		wall[b] = (double)w[1] / (double)w[0];
-		on_wall += w[1];
+		cpu[b] = (double)with.cpu / (double)without.cpu;
+		wall[b] = (double)with.wall / (double)without.wall;
 	}
 	client = real;
 	snprintf(dst, size, ", \"cpu_ratio\": %.5f, \"wall_ratio\": %.5f, "
-	    "\"call_share\": %.6f", median(cpu), median(wall),
-	    (double)calls / (double)on_wall);
+	    "\"call_cpu_us\": %.2f, \"call_us\": %.2f",
+	    median(cpu, opt.blocks), median(wall, opt.blocks),
+	    median(call_cpu, calls), median(call_wall, calls));
 	free(cpu);
 	free(wall);
+	free(call_cpu);
+	free(call_wall);
+	free(none);
 }
 
 static void
@@ -162,7 +198,7 @@ option(const char *arg)
 		{ "runs=", &opt.runs }, { "steps=", &opt.steps },
 		{ "threads=", &opt.threads }, { "queue=", &opt.queue },
 		{ "flush_ms=", &opt.flush_ms }, { "blocks=", &opt.blocks },
-		{ "work_us=", &opt.work_us },
+		{ "work_us=", &opt.work_us }, { "pause_us=", &opt.pause_us },
 	};
 
 	if (strcmp(arg, "measure") == 0) {
@@ -188,7 +224,7 @@ main(int argc, char **argv)
 	struct lumni_options o = { .exit_ms = -1 };
 	struct lumni_stats st;
 	pthread_t t[64];
-	char measured[128] = "";
+	char measured[200] = "";
 	uint64_t begun, calls_ns;
 	int flushed;
 

@@ -2,6 +2,7 @@
 """A stand-in for an agent that uses the Python client; as agent.c.
 
     agent.py ADDRESS runs=N steps=N queue=BYTES flush_ms=N prefix=S
+        pause_us: between two steps of a run.
     agent.py ADDRESS measure blocks=N steps=N work_us=N
 
 The runs are tasks of one event loop, all open at once.
@@ -18,14 +19,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import lumni  # noqa: E402
 
 opt = {"runs": 1, "steps": 3, "queue": 8 << 20, "flush_ms": 10000,
-       "blocks": 41, "work_us": 1000, "threads": 1, "prefix": "run"}
+       "blocks": 41, "work_us": 1000, "pause_us": 0, "threads": 1,
+       "prefix": "run"}
 
 
 async def agent(client, index):
     with lumni.run("%s-%d" % (opt["prefix"], index), client=client,
                    n=0) as run:
         for n in range(1, opt["steps"] - 1):
-            await asyncio.sleep(0)
+            await asyncio.sleep(opt["pause_us"] / 1e6)
             with run.tool("issue_refund", {"order": "A-1009"}, n=n):
                 await asyncio.sleep(0)
         run.end(n=opt["steps"] - 1)
@@ -54,35 +56,40 @@ def calibrate():
 
 
 def block(client, loops):
-    """Returns the processor's time, the clock's, and that of the calls."""
-    begun, cpu, calls = time.perf_counter(), time.thread_time(), 0.0
+    """Returns the processor's time and the clock's, of the whole and of each
+    call."""
+    begun, cpu = time.perf_counter(), time.thread_time()
+    call_cpu, call_wall = [], []
     for n in range(opt["steps"]):
         spin(loops)
-        called = time.perf_counter()
+        called, called_cpu = time.perf_counter(), time.thread_time()
         client.event(opt["prefix"], {
             "type": "tool_call", "n": n, "name": "issue_refund",
             "status": "failed", "error": "502 Bad Gateway",
             "args": {"order": "A-1009"}, "durationMs": 812.4,
             "stepId": "s2", "parentId": "s1"})
-        calls += time.perf_counter() - called
-    return (time.thread_time() - cpu, time.perf_counter() - begun, calls)
+        call_cpu.append(time.thread_time() - called_cpu)
+        call_wall.append(time.perf_counter() - called)
+    return (time.thread_time() - cpu, time.perf_counter() - begun, call_cpu,
+            call_wall)
 
 
 def measure(client):
     loops = calibrate()
     none = lumni.Client(disabled=True)
-    cpu, wall, on_calls, on_wall = [], [], 0.0, 0.0
+    cpu, wall, call_cpu, call_wall = [], [], [], []
     for b in range(opt["blocks"]):
         took = {}
         for on in ((True, False), (False, True))[b % 2]:
             took[on] = block(client if on else none, loops)
         cpu.append(took[True][0] / took[False][0])
         wall.append(took[True][1] / took[False][1])
-        on_wall += took[True][1]
-        on_calls += took[True][2]
+        call_cpu += took[True][2]
+        call_wall += took[True][3]
     return {"cpu_ratio": statistics.median(cpu),
             "wall_ratio": statistics.median(wall),
-            "call_share": on_calls / on_wall}
+            "call_cpu_us": statistics.median(call_cpu) * 1e6,
+            "call_us": statistics.median(call_wall) * 1e6}
 
 
 def main():
