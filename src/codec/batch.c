@@ -24,7 +24,8 @@
 #define BATCH_WINDOW_LOG 19		/* 512 KiB, for streams */
 #define BATCH_UNPACK_WINDOW_LOG 23	/* 8 MiB, for bodies of others */
 #define BATCH_KEEP	(256u * 1024)	/* bytes of output buffer kept */
-#define BATCH_KEEP_CTX	(2u << 20)	/* bytes of zstd's memory kept */
+#define BATCH_KEEP_SMALL (768u * 1024)	/* of zstd's memory, for the small */
+#define BATCH_KEEP_STREAM (2u << 20)	/* and for streams */
 #define BATCH_CHUNK	(32u * 1024)	/* output is taken in such steps */
 
 struct batch {
@@ -34,7 +35,6 @@ struct batch {
 	size_t		 total;		/* bytes of JSON promised */
 	size_t		 fed;		/* bytes of JSON so far */
 	size_t		 events_left;
-	int		 level;
 	bool		 first;		/* the next event is the first */
 	bool		 stream;
 };
@@ -74,8 +74,13 @@ batch_setup(struct batch *b, size_t total, int level, struct why *why)
 {
 	size_t r;
 
-	/* High levels take tens of megabytes; they are not kept. */
-	if (b->zc != NULL && ZSTD_sizeof_CCtx(b->zc) > BATCH_KEEP_CTX) {
+	/*
+	 * What one large body, or a high level, has taken is not kept for the
+	 * small ones that follow; in a row of large ones it is used again.
+	 */
+	b->stream = total > BATCH_SMALL;
+	if (b->zc != NULL && ZSTD_sizeof_CCtx(b->zc) >
+	    (b->stream ? BATCH_KEEP_STREAM : BATCH_KEEP_SMALL)) {
 		ZSTD_freeCCtx(b->zc);
 		b->zc = NULL;
 	}
@@ -85,8 +90,6 @@ batch_setup(struct batch *b, size_t total, int level, struct why *why)
 	buf_reset(&b->raw, BATCH_KEEP);
 	b->total = total;
 	b->fed = 0;
-	b->level = level;
-	b->stream = total > BATCH_SMALL;
 	ZSTD_CCtx_reset(b->zc, ZSTD_reset_session_and_parameters);
 	r = ZSTD_CCtx_setParameter(b->zc, ZSTD_c_compressionLevel, level);
 	if (ZSTD_isError(r))
