@@ -27,7 +27,7 @@ enum frame_result {
 };
 
 struct frame {
-	size_t		pos;	/* bytes of the value looked at so far */
+	size_t		pos;	/* bytes looked at, or skipped though not yet here */
 	size_t		max;	/* bytes a value may have */
 	uint64_t	owed;	/* least bytes still to come, of open ones */
 	int		depth;

@@ -2,10 +2,9 @@
 #include "codec/json.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/utf8.h"
+#include "codec/dtoa.h"
 
 #define JSON_NUMBER_MAX	32	/* bytes of any number */
 
@@ -198,7 +197,7 @@ static bool
 json_put_decimal(struct buf *b, double d)
 {
 	static const double tens[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7,
-		1e8, 1e9, 1e10, 1e11, 1e12 };
+		1e8, 1e9 };
 	char text[JSON_NUMBER_MAX], *end = text + sizeof text, *p = end;
 	double a = fabs(d);
 	uint64_t m = 0;
@@ -230,10 +229,45 @@ json_put_decimal(struct buf *b, double d)
 	return true;
 }
 
+/* Digits with a point among them, or with an exponent where it is far. */
+static void
+json_put_digits(struct buf *b, const char *digits, int n, int exp)
+{
+	char text[2 * JSON_NUMBER_MAX], *w = text;
+	int point = n + exp;	/* so many digits stand before it */
+
+	if (point > 0 && point <= 16) {
+		for (int i = 0; i < point; i++)
+			*w++ = i < n ? digits[i] : '0';
+		*w++ = '.';
+		for (int i = point; i < n; i++)
+			*w++ = digits[i];
+		if (point >= n)
+			*w++ = '0';
+	} else if (point <= 0 && point > -5) {
+		*w++ = '0';
+		*w++ = '.';
+		for (int i = point; i < n; i++)
+			*w++ = i < 0 ? '0' : digits[i];
+	} else {
+		*w++ = digits[0];
+		if (n > 1)
+			*w++ = '.';
+		for (int i = 1; i < n; i++)
+			*w++ = digits[i];
+		*w++ = 'e';
+		buf_put(b, text, (size_t)(w - text));
+		json_put_int(b, point - 1);
+		return;
+	}
+	buf_put(b, text, (size_t)(w - text));
+}
+
 void
 json_put_double(struct buf *b, double d)
 {
-	char text[JSON_NUMBER_MAX];
+	char digits[DTOA_DIGITS_MAX];
+	int exp;
 
 	if (!isfinite(d)) {
 		buf_put(b, "null", 4);
@@ -241,15 +275,10 @@ json_put_double(struct buf *b, double d)
 	}
 	if (json_put_decimal(b, d))
 		return;
-	/* 17 digits always read back as the same; often fewer do. */
-	for (int digits = 15; digits <= 17; digits++) {
-		(void)snprintf(text, sizeof text, "%.*g", digits, d);
-		if (digits == 17 || strtod(text, NULL) == d)
-			break;
-	}
-	buf_puts(b, text);
-	if (strpbrk(text, ".e") == NULL)
-		buf_put(b, ".0", 2);
+	if (d < 0)
+		buf_putc(b, '-');
+	int n = dtoa_digits(fabs(d), digits, &exp);
+	json_put_digits(b, digits, n, exp);
 }
 
 static const char json_base64[64] =

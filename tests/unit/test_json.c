@@ -200,12 +200,15 @@ START_TEST(test_doubles)
 		{ 0.1, "0.1" }, { 0.25, "0.25" }, { 12.5, "12.5" },
 		{ 1732366.123, "1732366.123" }, { 0.0042, "0.0042" },
 		{ 1e-5, "0.00001" }, { 123456789012345, "123456789012345.0" },
-		{ 0.1 + 0.2, "0.30000000000000004" }, { 1e100, "1e+100" },
-		{ 1e15, "1e+15" }, { 9007199254740993.0, "9007199254740992.0" },
-		{ 5e-324, "4.94065645841247e-324" }, { 1e-7, "1e-07" },
-		{ 1.7976931348623157e308, "1.7976931348623157e+308" },
+		{ 0.1 + 0.2, "0.30000000000000004" }, { 1e100, "1e100" },
+		{ 1e15, "1000000000000000.0" }, { 9007199254740993.0, "9007199254740992.0" },
+		{ 5e-324, "5e-324" }, { 1e-7, "1e-7" },
+		{ 1.7976931348623157e308, "1.7976931348623157e308" },
 		{ NAN, "null" }, { INFINITY, "null" }, { -INFINITY, "null" },
-		{ 0.001, "0.001" }, { 100.0 / 3, "33.333333333333336" },
+		{ 0.001, "0.001" }, { 1e16, "1e16" }, { 1.5e-9, "1.5e-9" },
+		{ 2.2250738585072014e-308, "2.2250738585072014e-308" },
+		{ 0x1p60, "1.152921504606847e18" }, { 1e23, "9.999999999999999e22" },
+		{ 1.0 / 3e5, "3.3333333333333333e-6" }, { 100.0 / 3, "33.333333333333336" },
 	};
 
 	buf_init(&b, 0);
@@ -222,6 +225,7 @@ START_TEST(test_random_doubles)
 {
 	struct rng rng;
 	char shortest[40];
+	unsigned longer = 0;
 
 	rng_seed(&rng, 6);
 	buf_init(&b, 0);
@@ -265,10 +269,15 @@ START_TEST(test_random_doubles)
 			lead = lead && (*p == '0' || *p == '.' || *p == '-');
 			used += !lead && *p >= '0' && *p <= '9';
 		}
-		/* Zeros of whole numbers, and 15 digits tried first. */
-		ck_assert_msg(used <= (least > 15 ? least : 16), "%s %s", text,
-		    shortest);
+		ck_assert_msg(used <= 17, "%s %s", text, shortest);
+		/* Decimals of everyday size are always as people wrote them. */
+		if (least <= 15 && fabs(d) >= 0.001 && fabs(d) < 1e6 &&
+		    fabs(d * 1e9) < 1e15 && i % 4 == 1)
+			ck_assert_msg(used <= least || d == floor(d), "%s %s",
+			    text, shortest);
+		longer += used > least && d != floor(d);
 	}
+	ck_assert_uint_lt(longer, 500);
 	buf_free(&b);
 }
 END_TEST
