@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "codec/event.h"
+#include "core/hist.h"
 
 enum books_input {
 	BOOKS_STREAM,
@@ -54,6 +55,22 @@ struct books {
 	uint64_t	syncs;
 	uint64_t	sync_us;
 	uint64_t	sync_errors;
+	struct hist	durable;		/* message taken to its ack */
+	struct hist	delivered;		/* batch sealed to its 2xx */
+	struct hist	synced;			/* sync rounds */
+};
+
+/* One side of the books: of events, or of records. */
+struct books_ledger {
+	uint64_t	accepted;
+	uint64_t	delivered;
+	uint64_t	pending;
+	uint64_t	dead;
+	struct {
+		const char	*reason;
+		uint64_t	 n;
+	}		dropped[8];
+	unsigned	dropped_n;
 };
 
 #endif

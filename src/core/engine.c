@@ -101,8 +101,10 @@ engine_close(struct engine *e, struct now now)
 {
 	if (e == NULL)
 		return;
-	if (e->sender != NULL)
+	if (e->sender != NULL) {
+		engine_save_totals(e, now);
 		engine_flush(e, now);
+	}
 	sender_free(e->sender);
 	while (e->sealing != NULL) {
 		struct engine_sealing *s = e->sealing;
@@ -186,6 +188,10 @@ void
 engine_turn(struct engine *e, struct now now)
 {
 	engine_storage_check(e, now);
+	if (now.mono.us >= e->save_next.us) {
+		e->save_next = mono_add_ms(now.mono, ENGINE_SYNC_MS);
+		engine_save_totals(e, now);
+	}
 	engine_seal_due(e, now);
 	engine_flush(e, now);
 	engine_sync_pump(e, now);
@@ -244,6 +250,7 @@ void
 engine_stop_sending(struct engine *e, struct now now)
 {
 	e->stopping = true;
+	engine_save_totals(e, now);
 	sender_stop(e->sender);
 }
 
@@ -290,6 +297,43 @@ engine_flush_runs(struct engine *e, const char *runid, size_t len,
 		n++;
 	}
 	return n;
+}
+
+static void
+engine_ledger_spool(struct spool *sp, struct books_ledger *l)
+{
+	static const char *const reasons[SPOOL_DROPS] = {
+		[SPOOL_DROP_OLDEST] = "oldest", [SPOOL_DROP_AGE] = "age",
+		[SPOOL_DROP_CORRUPT] = "damaged",
+		[SPOOL_DROP_OPERATOR] = "operator",
+	};
+	struct spool_totals t = spool_totals(sp);
+
+	memset(l, 0, sizeof *l);
+	l->accepted = t.events;
+	l->delivered = t.delivered;
+	l->dead = t.dead;
+	l->pending = spool_waiting(sp).events;
+	for (unsigned i = 0; i < SPOOL_DROPS; i++) {
+		l->dropped[i].reason = reasons[i];
+		l->dropped[i].n = t.dropped[i];
+	}
+	l->dropped_n = SPOOL_DROPS;
+}
+
+void
+engine_ledger(struct engine *e, struct books_ledger *events,
+    struct books_ledger *records)
+{
+	engine_ledger_spool(e->records, records);
+	engine_ledger_spool(e->spool, events);
+	events->accepted = e->books.total[BOOKS_ACCEPTED];
+	events->pending += runs_events(e->runs);
+	events->dropped[SPOOL_DROP_CORRUPT].n +=
+	    e->books.total[BOOKS_DROPPED_CORRUPT];
+	events->dropped[events->dropped_n].reason = "full";
+	events->dropped[events->dropped_n++].n =
+	    e->books.total[BOOKS_DROPPED_FULL];
 }
 
 struct books *
@@ -354,4 +398,6 @@ engine_status(struct engine *e, struct now now, struct engine_status *st)
 	st->damaged += n;
 	seglog_damage(spool_log(e->records), &n, &bytes);
 	st->damaged += n;
+	st->dead_letters = dead_stats(e->dead).letters;
+	st->dead_bytes = dead_stats(e->dead).bytes;
 }

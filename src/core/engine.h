@@ -92,6 +92,8 @@ struct mono engine_deadline(const struct engine *);
 /* The sync round has ended; err: 0 or the first -errno. */
 void	engine_sync_end(struct engine *, int err, int64_t took_us,
 	    struct now);
+/* How long the round under way has taken so far; 0 when there is none. */
+int64_t	engine_sync_age_ms(const struct engine *, struct now);
 /* A request has ended. */
 void	engine_answer(struct engine *, uint64_t tag,
 	    const struct transport_answer *, struct now);
@@ -111,6 +113,9 @@ size_t	engine_flush_runs(struct engine *, const char *runid, size_t len,
 	    struct now);
 
 struct books *engine_books(struct engine *);
+/* accepted = delivered + pending + dead + dropped, on both. */
+void	engine_ledger(struct engine *, struct books_ledger *events,
+	    struct books_ledger *records);
 
 /* A picture of the present, for status, metrics and tests. */
 struct engine_status {
@@ -130,6 +135,8 @@ struct engine_status {
 	const char	*storage;	/* "ok", "full", "degraded" */
 	char		storage_why[256];
 	uint64_t	damaged;
+	uint64_t	dead_letters;	/* files in dead/ */
+	uint64_t	dead_bytes;
 };
 void	engine_status(struct engine *, struct now, struct engine_status *);
 

@@ -42,6 +42,7 @@ struct engine_sealing {
 struct engine_ack {
 	uint64_t		 peer;
 	uint64_t		 mark;	/* durable when its log has reached it */
+	struct mono		 taken;
 	struct event_ack	 ack;
 };
 
@@ -82,6 +83,7 @@ struct engine {
 	struct sender		*sender;
 	struct batch		*batch;
 	struct books		 books;
+	uint64_t		 saved[BOOKS_TOTALS];	/* in the journal */
 
 	struct event_message	 message;
 	struct buf		 scratch;
@@ -103,14 +105,14 @@ struct engine {
 	bool			 sync_dead;
 	uint64_t		 sync_appended;
 	struct mono		 dirty_since;	/* us 0: nothing is */
-	struct mono		 sync_retry;
+	struct mono		 sync_retry, sync_began;
 
 	/* The disk. */
 	enum engine_storage_state storage;
 	char			 storage_why[256];
 	struct mono		 storage_retry;
 	struct mono		 space_next;
-	struct mono		 prune_next;
+	struct mono		 prune_next, save_next;
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */
@@ -144,7 +146,9 @@ void	engine_seal_revert(struct engine *, struct now);
 
 /* engine_sync.c */
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,
-	    const struct event_ack *);
+	    const struct event_ack *, struct mono);
+/* Write the totals that have no record of their own. */
+void	engine_save_totals(struct engine *, struct now);
 void	engine_sync_pump(struct engine *, struct now);
 /* Something was written: a round is due within a second. */
 void	engine_sync_note(struct engine *, struct now);

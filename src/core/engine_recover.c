@@ -123,6 +123,7 @@ engine_journal_state(void *arg, struct journal_state *st)
 	struct engine *e = arg;
 
 	memcpy(st->totals, e->books.total, sizeof st->totals);
+	memcpy(e->saved, e->books.total, sizeof e->saved);
 	st->batch_seq = e->batch_seq;
 	st->parts_n = runs_parts(e->runs, e->parts);
 	st->parts = e->parts;
@@ -358,6 +359,7 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	r = engine_recover_marks(&rec, &recents, why);
 	if (r < 0)
 		engine_storage_fault(e, r, "journal", why, now);
+	memcpy(e->saved, e->books.total, sizeof e->saved);
 	engine_recover_deadlines(&rec);
 	engine_recover_balance(&rec);
 	/* Marks made up for just now are durable with the next round. */

@@ -25,7 +25,7 @@ engine_damaged(void *arg, const char *file, uint64_t off, uint64_t len,
 
 void
 engine_ack_push(struct engine_acks *q, uint64_t peer, uint64_t mark,
-    const struct event_ack *ack)
+    const struct event_ack *ack, struct mono taken)
 {
 	if (q->n == q->cap) {
 		size_t cap = q->cap == 0 ? 64 : q->cap * 2;
@@ -39,20 +39,22 @@ engine_ack_push(struct engine_acks *q, uint64_t peer, uint64_t mark,
 		q->head = 0;
 	}
 	q->v[(q->head + q->n++) % q->cap] =
-	    (struct engine_ack){ peer, mark, *ack };
+	    (struct engine_ack){ peer, mark, taken, *ack };
 }
 
 /* Answer all whose log has reached their mark. */
 static void
 engine_acks_pop(struct engine *e, struct engine_acks *q, uint64_t mark,
-    enum event_code code, const char *text)
+    enum event_code code, const char *text, struct mono now)
 {
 	while (q->n > 0 && q->v[q->head].mark <= mark) {
 		const struct engine_ack *a = &q->v[q->head];
 
 		e->env.answer(e->env.arg, a->peer, code, text, &a->ack);
-		if (code == EVENT_OK)
+		if (code == EVENT_OK) {
 			e->books.acks++;
+			hist_add(&e->books.durable, now.us - a->taken.us);
+		}
 		q->head = (q->head + 1) % q->cap;
 		q->n--;
 	}
@@ -141,13 +143,30 @@ engine_flush(struct engine *e, struct now now)
 	}
 }
 
+void
+engine_save_totals(struct engine *e, struct now now)
+{
+	struct why why;
+
+	for (unsigned i = BOOKS_KERNEL_UDP; i < BOOKS_DEAD_DELETED; i++) {
+		uint64_t n = e->books.total[i] - e->saved[i];
+
+		if (n == 0)
+			continue;
+		/* On failure it is tried with the next round. */
+		if (journal_count(e->journal, i, n, now.wall, &why) < 0)
+			return;
+		e->saved[i] = e->books.total[i];
+	}
+}
+
 static void
 engine_sync_good(struct engine *e, struct now now)
 {
 	engine_acks_pop(e, &e->acks, journal_durable(e->journal), EVENT_OK,
-	    NULL);
+	    NULL, now.mono);
 	engine_acks_pop(e, &e->record_acks, spool_durable(e->records),
-	    EVENT_OK, NULL);
+	    EVENT_OK, NULL, now.mono);
 	if (e->sync_journal) {
 		e->batch_durable = e->mark_at_sync;
 		engine_seal_release(e, journal_durable(e->journal));
@@ -170,9 +189,9 @@ engine_sync_bad(struct engine *e, int err, struct now now)
 	e->books.sync_errors++;
 	engine_storage_fault(e, -EIO, "sync", &why, now);
 	engine_acks_pop(e, &e->acks, e->sync_appended, EVENT_DEGRADED,
-	    e->storage_why);
+	    e->storage_why, now.mono);
 	engine_acks_pop(e, &e->record_acks, spool_seq(e->records),
-	    EVENT_DEGRADED, e->storage_why);
+	    EVENT_DEGRADED, e->storage_why, now.mono);
 	if (e->sync_spool)
 		engine_seal_revert(e, now);
 	if (journal_flush(e->journal, &why) < 0 ||
@@ -191,6 +210,7 @@ engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
 	e->syncing = false;
 	e->books.syncs++;
 	e->books.sync_us += (uint64_t)took_us;
+	hist_add(&e->books.synced, took_us);
 	if (e->sync_journal)
 		journal_sync_end(e->journal, err == 0);
 	if (e->sync_spool)
@@ -205,6 +225,12 @@ engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
 		engine_sync_good(e, now);
 	else
 		engine_sync_bad(e, err, now);
+}
+
+int64_t
+engine_sync_age_ms(const struct engine *e, struct now now)
+{
+	return e->syncing ? mono_sub_ms(now.mono, e->sync_began) : 0;
 }
 
 static bool
@@ -238,6 +264,7 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 	if (e->sync_dead)
 		dead_sync_begin(e->dead, &set);
 	e->syncing = true;
+	e->sync_began = now.mono;
 	if (e->conf->storage.durability == CONF_DURABILITY_NEVER ||
 	    set.n == 0) {
 		/* The operator trusts the page cache. */

@@ -7,11 +7,11 @@
 /* Where the wait for an ack ends depends on the log that holds the message. */
 static void
 engine_want_ack(struct engine *e, uint64_t peer, struct engine_acks *acks,
-    uint64_t mark)
+    uint64_t mark, struct now now)
 {
 	if (peer == 0 || e->message.ack.len == 0)
 		return;
-	engine_ack_push(acks, peer, mark, &e->message.ack);
+	engine_ack_push(acks, peer, mark, &e->message.ack, now.mono);
 }
 
 enum event_code
@@ -63,7 +63,7 @@ engine_take_record(struct engine *e, uint64_t peer, struct now now,
 	r = spool_append(e->records, b, body, len, &ref, why);
 	if (r < 0)
 		return engine_append_fault(e, r, why, now);
-	engine_want_ack(e, peer, &e->record_acks, ref.seq);
+	engine_want_ack(e, peer, &e->record_acks, ref.seq, now);
 	return EVENT_OK;
 }
 
@@ -150,7 +150,7 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 		    (r = engine_end_only(e, run, now, why)) < 0)
 			return engine_append_fault(e, r, why, now);
 		engine_want_ack(e, peer, &e->acks,
-		    journal_appended(e->journal));
+		    journal_appended(e->journal), now);
 		return EVENT_OK;
 	}
 	if (journal_bytes(e->journal) + m->json.len >
@@ -188,7 +188,7 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 	    run->json_bytes >= conf->runs.max_bytes) {
 		runs_set_due(e->runs, run, SPOOL_SIZE);
 	}
-	engine_want_ack(e, peer, &e->acks, journal_appended(e->journal));
+	engine_want_ack(e, peer, &e->acks, journal_appended(e->journal), now);
 	return EVENT_OK;
 }
 

@@ -234,6 +234,7 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 	};
 	window_take(w, slot);
 	slot->sent = ++s->sent;
+	slot->sealed = batch->sealed;
 	r = s->env.transport->send(s->env.transport, &rq, &why);
 	if (r < 0) {
 		log_warn("send_failed", LS("error", why.text));

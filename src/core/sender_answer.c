@@ -76,6 +76,7 @@ sender_done(struct sender *s, int class, struct slot *slot,
     const struct transport_answer *a, struct now now)
 {
 	s->suspect = 0;
+	hist_add(&s->env.books->delivered, now.wall.us - slot->sealed.us);
 	s->last_success = now.mono;
 	sender_up(s);
 	sender_unhold(s, class);

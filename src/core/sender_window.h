@@ -44,6 +44,7 @@ struct slot {
 	bool		 split;
 	uint32_t	 lo, hi;
 	uint8_t		*fate;		/* of [lo, hi), after an answer */
+	struct wall	 sealed;	/* known once it was sent */
 	uint64_t	 letter;	/* dead_written() that must be safe */
 
 	struct slot	*lane_next;	/* behind it in its lane */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/engine.h"
+#include "loop/admin.h"
 #include "loop/daemon.h"
 #include "loop/in_dgram.h"
 #include "loop/in_http.h"
@@ -43,6 +44,7 @@ struct daemon {
 	struct engine		*engine;
 	struct in_stream	*stream;	/* NULL: not listened on */
 	struct in_dgram		*dgram;
+	struct admin		*admin;		/* NULL without http */
 	struct in_http		*http;		/* NULL: not listened on */
 	struct status		*status;
 
@@ -136,8 +138,10 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 		return r;
 	}
 	engine_set_conf(d->engine, conf, clock_now());
-	if (d->http != NULL)
+	if (d->http != NULL) {
 		in_http_set_conf(d->http, conf);
+		admin_count_config(d->admin);
+	}
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
@@ -285,6 +289,14 @@ daemon_open_engine(struct daemon *d, struct why *why)
 	return r;
 }
 
+static size_t
+daemon_connections(void *arg)
+{
+	const struct daemon *d = arg;
+
+	return d->stream != NULL ? in_stream_connections(d->stream) : 0;
+}
+
 static int
 daemon_open(struct daemon *d, struct why *why)
 {
@@ -312,6 +324,8 @@ daemon_open(struct daemon *d, struct why *why)
 	if (conf->listen.http[0] != '\0' &&
 	    (r = in_http_open(d->loop, conf, &d->http, why)) < 0)
 		return r;
+	if (d->http != NULL)
+		d->admin = admin_new(d->loop, d->http, daemon_connections, d);
 	loop_add_hook(d->loop, daemon_turn, d);
 	log_info("started", LS("version", PACKAGE_VERSION),
 	    LS("config", conf->file), LS("upstream", conf->upstream.url),
@@ -334,6 +348,8 @@ daemon_close(struct daemon *d)
 	in_dgram_close(d->dgram);
 	in_http_close(d->http);
 	d->http = NULL;
+	admin_free(d->admin);
+	d->admin = NULL;
 	d->stream = NULL;
 	d->dgram = NULL;
 	sync_free(d->sync);

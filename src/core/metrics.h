@@ -1,0 +1,37 @@
+/*
+ * metrics: the engine's state as text: Prometheus' exposition format and JSON.
+ * doc/metrics lists every name; a test holds list and code together.
+ */
+#ifndef LUMNID_CORE_METRICS_H
+#define LUMNID_CORE_METRICS_H
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "core/engine.h"
+
+/* What only the loop knows. */
+struct metrics_process {
+	const char	*version;
+	double		 start_time;	/* seconds since 1970 */
+	double		 cpu_seconds;
+	uint64_t	 resident_bytes;
+	uint64_t	 open_fds;
+	uint64_t	 connections;	/* of the stream socket */
+	uint64_t	 config_generation;
+};
+
+/* Text for GET /metrics. */
+void	metrics_prometheus(struct engine *, const struct metrics_process *,
+	    struct now, struct buf *);
+/*
+ * One JSON object for GET /status and lumnictl status: the books, what waits,
+ * the upstream's and the disk's state.
+ */
+void	metrics_status(struct engine *, const struct metrics_process *,
+	    struct now, struct buf *);
+/*
+ * Is it ready? Writes {"ready":bool,"reasons":[...]} and returns whether.
+ */
+bool	metrics_ready(struct engine *, struct now, struct buf *);
+
+#endif
