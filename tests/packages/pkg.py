@@ -16,6 +16,7 @@ import fcntl
 import glob
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -132,11 +133,12 @@ def chroot(path):
 # --- packages ----------------------------------------------------------------
 
 def source_mark():
-    """A name for the present state of the sources."""
+    """A name for the present state of what the packages are made of."""
     h = hashlib.sha256()
     for base, dirs, files in os.walk(SOURCE):
         dirs[:] = sorted(d for d in dirs if d not in (
-            ".git", "autom4te.cache", "__pycache__", "node_modules"))
+            ".git", "autom4te.cache", "__pycache__", "node_modules", "it",
+            "packages", "bench", "fuzz", "fault"))
         for name in sorted(files):
             path = os.path.join(base, name)
             if os.path.islink(path):
@@ -184,7 +186,7 @@ def jobs():
 
 def make_deb(source, flags="", env=None):
     """configure and make deb, in the sources; returns the directory."""
-    run(["sh", "-ec", "test -e configure || autoreconf -i; ./configure; "
+    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; ./configure; "
          f"make deb DEBFLAGS='{flags}'"], cwd=source, env=dict(
              {"DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}"},
              **(env or {})))
@@ -244,7 +246,7 @@ def deb(suite, name):
 
 
 def make_rpm(source, env=None):
-    run(["sh", "-ec", "test -e configure || autoreconf -i; ./configure; "
+    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; ./configure; "
          "make rpm"], cwd=source, env=env)
     return os.path.join(source, "_rpm")
 
@@ -274,9 +276,9 @@ def rpm(name):
     return found[0]
 
 
-def another_version(path, new, where):
+def another_version(path, new, where, edit=None):
     """The same deb with another version number, as the release before or
-    after would be; its path."""
+    after would be, and with what edit(its tree) makes of it; its path."""
     tree = os.path.join(where, "repack-" + new)
     run(["dpkg-deb", "-R", path, tree])
     control = os.path.join(tree, "DEBIAN", "control")
@@ -285,6 +287,8 @@ def another_version(path, new, where):
     with open(control, "w", encoding="utf-8") as f:
         f.writelines(f"Version: {new}\n" if x.startswith("Version:") else x
                      for x in lines)
+    if edit:
+        edit(tree)
     out = os.path.join(where, f"lumnid_{new}.deb")
     run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", tree, out])
     shutil.rmtree(tree)
@@ -321,17 +325,6 @@ class Machine:
         case.files.callback(self.remove)
         self.boot()
 
-    def _join_groups(self):
-        """A cgroup of its own in each hierarchy that systemd would use."""
-        for base in ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"):
-            if os.path.isdir(base):
-                path = os.path.join(base, self.name)
-                os.makedirs(path, exist_ok=True)
-                self.groups.append(path)
-                with open(os.path.join(path, "cgroup.procs"), "w",
-                          encoding="ascii") as f:
-                    f.write("0")
-
     def boot(self):
         for base in ("systemd", "unified"):
             path = f"/sys/fs/cgroup/{base}"
@@ -359,10 +352,15 @@ class Machine:
         def leader():
             if self.proc.poll() is not None:
                 raise Skip("systemd-nspawn cannot start: " + said())
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                with open(f"/proc/{self.proc.pid}/task/{self.proc.pid}"
-                          "/children", encoding="ascii") as f:
-                    return int(f.read().split()[0])
+            # Not the first child, which is there for a moment only.
+            base = f"/proc/{self.proc.pid}/task/{self.proc.pid}/children"
+            with contextlib.suppress(OSError):
+                with open(base, encoding="ascii") as f:
+                    children = f.read().split()
+                for pid in children:
+                    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                        if re.search(r"^NSpid:\t\d+\t1$", f.read(), re.M):
+                            return int(pid)
             return None
         self.leader = wait_for("the machine's first process", leader, 30,
                                context=said)
@@ -455,14 +453,15 @@ class Machine:
                 if _libc.setns(home.fileno(), CLONE_NEWNET) < 0:
                     raise OSError(ctypes.get_errno(), "setns home")
 
-    def as_user(self, uid, gids, fn):
-        """Call fn() in a child in the machine's file system, as that user;
-        what fn returns (a str) or raises comes back as a str."""
+    def start_as_user(self, uid, gids, fn):
+        """Call fn() in a child in the machine's file system, as that user.
+        Its result() is what fn returns (a str), or the exception's text."""
         r, w = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
                 signal.alarm(0)
+                os.close(r)
                 enter(self.leader, "mnt", CLONE_NEWNS)
                 os.setgroups(gids)
                 os.setresgid(gids[0], gids[0], gids[0])
@@ -470,13 +469,35 @@ class Machine:
                 text = fn()
             except BaseException as e:  # told to the parent
                 text = f"{type(e).__name__}: {e}"
-            os.write(w, str(text).encode()[:65536])
+            with os.fdopen(w, "w", encoding="utf-8") as f:
+                f.write(text)
             os._exit(0)
         os.close(w)
-        with os.fdopen(r, "rb") as f:
-            text = f.read().decode()
-        os.waitpid(pid, 0)
+        child = Child(pid, r)
+        self.case.files.callback(child.kill)
+        return child
+
+    def as_user(self, uid, gids, fn):
+        return self.start_as_user(uid, gids, fn).result()
+
+
+class Child:
+    def __init__(self, pid, fd):
+        self.pid = pid
+        self.fd = fd
+
+    def result(self):
+        with os.fdopen(self.fd, encoding="utf-8") as f:
+            text = f.read()
+        os.waitpid(self.pid, 0)
+        self.pid = None
         return text
+
+    def kill(self):
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = None
 
 
 def main(limit=600):
