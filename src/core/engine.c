@@ -184,6 +184,25 @@ engine_prune(struct engine *e, struct now now)
 		log_error("journal_write_failed", LS("error", why.text));
 }
 
+/* storage.max_age, if the operator has set it; it is off by default. */
+static void
+engine_drop_aged(struct engine *e, struct now now)
+{
+	int64_t max_ms = e->conf->storage.max_age_ms;
+	struct wall oldest, limit = { now.wall.us - max_ms * 1000 };
+	uint64_t n;
+
+	if (max_ms == 0 || now.mono.us < e->age_next.us)
+		return;
+	e->age_next = mono_add_ms(now.mono, ENGINE_SPACE_MS);
+	if (!spool_oldest(e->spool, &oldest) || oldest.us >= limit.us)
+		return;
+	n = sender_drop_aged(e->sender, limit, ENGINE_SEALS_PER_TURN);
+	if (n > 0)
+		log_warn("events_dropped", LU("events", n), LS("reason",
+		    "storage.max_age"));
+}
+
 void
 engine_turn(struct engine *e, struct now now)
 {
@@ -192,6 +211,7 @@ engine_turn(struct engine *e, struct now now)
 		e->save_next = mono_add_ms(now.mono, ENGINE_SYNC_MS);
 		engine_save_totals(e, now);
 	}
+	engine_drop_aged(e, now);
 	engine_seal_due(e, now);
 	engine_flush(e, now);
 	engine_sync_pump(e, now);
@@ -236,6 +256,9 @@ engine_deadline(const struct engine *e)
 	}
 	if (e->storage != ENGINE_OK)
 		t = mono_min(t, e->storage_retry);
+	if (e->conf->storage.max_age_ms != 0 &&
+	    spool_waiting(e->spool).batches > 0)
+		t = mono_min(t, e->age_next);
 	return t;
 }
 

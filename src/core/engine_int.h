@@ -112,7 +112,7 @@ struct engine {
 	char			 storage_why[256];
 	struct mono		 storage_retry;
 	struct mono		 space_next;
-	struct mono		 prune_next, save_next;
+	struct mono		 prune_next, save_next, age_next;
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */

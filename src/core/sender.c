@@ -385,6 +385,24 @@ sender_in_flight(const struct sender *s)
 	return s->in_flight;
 }
 
+/* Give this batch up; what of it is finished stays so. */
+static uint32_t
+sender_drop(struct window *w, struct slot *slot, enum spool_drop why)
+{
+	uint32_t n = slot->ref.events - slot->ref.finished;
+
+	(void)spool_done(slot->spool, &slot->ref, 0, 0, n, why, NULL);
+	window_finish(w, slot);
+	return n;
+}
+
+/* Neither under way nor behind one of its lane that is. */
+static bool
+sender_may_drop(const struct slot *slot)
+{
+	return slot->state == SLOT_READY || slot->state == SLOT_LATER;
+}
+
 uint32_t
 sender_drop_oldest(struct sender *s, enum spool_drop why, struct now now)
 {
@@ -393,15 +411,35 @@ sender_drop_oldest(struct sender *s, enum spool_drop why, struct now now)
 
 	if (window_fill(w, &text) < 0)
 		return 0;
-	for (struct slot *slot = w->oldest; slot != NULL; slot = slot->newer) {
-		if (slot->state != SLOT_READY && slot->state != SLOT_LATER)
-			continue;
-		uint32_t n = slot->ref.events - slot->ref.finished;
-		(void)spool_done(slot->spool, &slot->ref, 0, 0, n, why, NULL);
-		window_finish(w, slot);
-		return n;
-	}
+	for (struct slot *slot = w->oldest; slot != NULL; slot = slot->newer)
+		if (sender_may_drop(slot))
+			return sender_drop(w, slot, why);
 	return 0;
+}
+
+uint64_t
+sender_drop_aged(struct sender *s, struct wall limit, unsigned max)
+{
+	struct window *w = &s->window[SENDER_RUNS];
+	struct slot *newer;
+	struct why text;
+	uint64_t n = 0;
+
+	if (window_fill(w, &text) < 0)
+		return 0;
+	for (struct slot *slot = w->oldest; slot != NULL && max > 0;
+	    slot = newer) {
+		newer = slot->newer;
+		if (!sender_may_drop(slot))
+			continue;
+		/* In the order of sealing: behind a young one all are. */
+		if (spool_describe(slot->spool, &slot->ref, &s->batch,
+		    &text) < 0 || s->batch.sealed.us >= limit.us)
+			break;
+		n += sender_drop(w, slot, SPOOL_DROP_AGE);
+		max--;
+	}
+	return n;
 }
 
 void

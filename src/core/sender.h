@@ -74,6 +74,14 @@ size_t		 sender_in_flight(const struct sender *);
 uint32_t	 sender_drop_oldest(struct sender *, enum spool_drop,
 		    struct now);
 
+/*
+ * Give up batches of runs that were sealed before `limit`, at most max of
+ * them, as dropped for their age (storage.max_age). Returns the number of
+ * events.
+ */
+uint64_t	 sender_drop_aged(struct sender *, struct wall limit,
+		    unsigned max);
+
 enum sender_state {
 	SENDER_OK,
 	SENDER_DOWN,		/* backing off */

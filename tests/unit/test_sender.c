@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "codec/batch.h"
 #include "core/engine_int.h"
 #include "tests/unit/tmpdir.h"
 #include "tests/unit/world.h"
@@ -672,6 +673,143 @@ START_TEST(a_plain_2xx_of_any_body_is_done)
 }
 END_TEST
 
+/* --- records, age ------------------------------------------------------------ */
+
+/* The number of the change that the i-th request carries, or -1. */
+static int
+change_of(struct world *w, size_t i)
+{
+	struct world_request *r = &w->request[i];
+	struct buf raw;
+	int n = -1;
+	const char *ref;
+
+	if (r->route != TRANSPORT_CHANGES)
+		return -1;
+	buf_init(&raw, 0);
+	ck_assert_int_eq(batch_unpack(r->body, r->len, &raw, NULL), 0);
+	ref = strstr(buf_cstr(&raw), "\"ref\":\"git:");
+	ck_assert_ptr_nonnull(ref);
+	ck_assert_int_eq(sscanf(ref, "\"ref\":\"git:%d", &n), 1);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&raw), "\"at\":\""));
+	buf_free(&raw);
+	return n;
+}
+
+START_TEST(records_go_first_and_in_order)
+{
+	struct world *w = world_new(30, dir, "");
+	int expected = 0;
+
+	/* A backlog of runs, an upstream that is down. */
+	load(w, 20);
+	(void)world_requests(w, at);
+	world_answer(w, at[0], 0, false, NULL);
+	for (unsigned n = 0; n < 5; n++)
+		ck_assert_int_eq(world_send_change(w, n), EVENT_OK);
+	world_close(w);
+	world_open(w);
+	for (int round = 0; round < 200 && expected < 5; round++) {
+		world_sleep(w, 500);
+		size_t n = world_requests(w, at);
+		for (size_t k = 0; k < n; k++) {
+			int change = change_of(w, at[k]);
+			if (change >= 0) {
+				ck_assert_int_eq(change, expected);
+				/* It fails once; the order stays. */
+				static bool failed;
+				bool fail = change == 2 && !failed;
+				failed |= fail;
+				world_answer(w, at[k], fail ? 503 : 202,
+				    !fail, NULL);
+				expected += !fail;
+			} else {
+				world_answer(w, at[k], 202, true, NULL);
+			}
+		}
+		if (round == 0 && n > 0)
+			ck_assert_int_eq(expected, 1);
+	}
+	ck_assert_int_eq(expected, 5);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* A route that is wrong for runs does not hold up records. */
+START_TEST(records_pass_a_run_that_is_held)
+{
+	struct world *w = world_new(31, dir, "");
+	size_t n;
+	int change = -1;
+
+	load(w, 3);
+	(void)world_requests(w, at);
+	world_answer(w, at[0], 404, false, NULL);
+	world_send_change(w, 9);
+	for (int i = 0; i < 5; i++)
+		world_turn(w);
+	n = world_requests(w, at);
+	for (size_t k = 0; k < n; k++)
+		if (change_of(w, at[k]) == 9) {
+			change = 9;
+			world_answer(w, at[k], 202, true, NULL);
+		}
+	ck_assert_int_eq(change, 9);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(a_refused_record_goes_to_dead)
+{
+	struct world *w = world_new(32, dir, "");
+	bool found;
+
+	world_send_change(w, 1);
+	world_send_change(w, 2);
+	world_turn(w);
+	world_turn(w);
+	(void)world_requests(w, at);
+	world_answer(w, at[0], 422, false, NULL);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(letters("git:1", &found), 1);
+	ck_assert(found);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	ck_assert_int_eq(change_of(w, at[0]), 2);
+	world_drain(w);
+	ck_assert_uint_eq(spool_totals(w->engine->records).dead, 1);
+	ck_assert_uint_eq(spool_totals(w->engine->records).delivered, 1);
+	world_free(w);
+}
+END_TEST
+
+START_TEST(age_drops_only_when_asked)
+{
+	struct world *w = world_new(33, dir, _i == 0 ? "" :
+	    "storage: {max_age: 1h}");
+
+	load(w, 3);
+	(void)world_requests(w, at);
+	world_answer(w, at[0], 0, false, NULL);
+	for (int i = 0; i < 7300; i++) {
+		world_sleep(w, 1000);
+		if (world_requests(w, at) > 0)
+			world_answer(w, at[0], 502, false, NULL);
+	}
+	ck_assert_uint_eq(totals(w).dropped[SPOOL_DROP_AGE], _i == 0 ? 0 : 6);
+	world_check_books(w);
+	w->gaps_allowed = true;
+	world_send(w, 9, 1, true, true);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -699,6 +837,10 @@ main(void)
 	tcase_add_test(tc, partial_success_sends_again_what_may_come_later);
 	tcase_add_test(tc, a_failed_letter_is_written_again);
 	tcase_add_test(tc, a_plain_2xx_of_any_body_is_done);
+	tcase_add_test(tc, records_go_first_and_in_order);
+	tcase_add_test(tc, records_pass_a_run_that_is_held);
+	tcase_add_test(tc, a_refused_record_goes_to_dead);
+	tcase_add_loop_test(tc, age_drops_only_when_asked, 0, 2);
 	tcase_add_test(tc, a_large_backlog_is_read_as_it_is_sent);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -301,6 +301,31 @@ world_send(struct world *w, unsigned r, unsigned n, bool end, bool ack)
 	return code;
 }
 
+enum event_code
+world_send_change(struct world *w, unsigned n)
+{
+	msgpack_sbuffer sb;
+	msgpack_packer pk;
+	struct event_ack ret;
+	struct why why;
+	char ref[32];
+
+	msgpack_sbuffer_init(&sb);
+	msgpack_packer_init(&pk, &sb, msgpack_sbuffer_write);
+	(void)snprintf(ref, sizeof ref, "git:%u", n);
+	msgpack_pack_map(&pk, 1);
+	world_pack_str(&pk, "change");
+	msgpack_pack_map(&pk, 2);
+	world_pack_str(&pk, "kind");
+	world_pack_str(&pk, "code");
+	world_pack_str(&pk, "ref");
+	world_pack_str(&pk, ref);
+	enum event_code code = engine_take(w->engine, BOOKS_STREAM, 7,
+	    (const uint8_t *)sb.data, sb.size, w->now, &ret, &why);
+	msgpack_sbuffer_destroy(&sb);
+	return code;
+}
+
 void
 world_sync_end(struct world *w, int err)
 {
