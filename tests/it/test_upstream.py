@@ -259,6 +259,7 @@ def test_cheap(t):
     t.equal(post(up)[0], 202)
     t.equal(post(up, zstd(GOOD), content_encoding="zstd",
                  idempotency_key='"x"', lumni_run_part="2")[0], 202)
+    t.equal(up.wait_sums(requests=2)["requests"], 2)
     t.equal(up.requests(), [])
     up.stop()
     t.equal([x["body"] for x in t.taken()], [json.loads(GOOD)] * 2)

@@ -313,6 +313,7 @@ on_ingest(struct evhttp_request *req, void *arg)
 	up_check_head(&rq, req);
 	if (up->cheap != NULL && rq.violation[0] == '\0') {
 		take_cheaply(up, req, &rq);
+		answer_waiters(up);
 		return;
 	}
 	up_check_body(&rq);
