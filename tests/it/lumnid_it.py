@@ -305,12 +305,40 @@ class Lumnid(Process):
                  context=self.log)
 
     def stop(self, seconds=20):
+        if self.alive():
+            self.case.check_secrets_of_living(self)
         super().stop(seconds)
         self._notify.close()
 
     def kill(self):
         super().kill()
         self._notify.close()
+
+    def http_port(self):
+        """The port of listen.http; None when it is off."""
+        with self._news:
+            for line in reversed(self.lines):
+                m = line and re.search(
+                    r"listening\W.*input\W+http\W.*address\W+\S*:(\d+)",
+                    line)
+                if m:
+                    return int(m.group(1))
+        return None
+
+    def get(self, path, seconds=20):
+        """GET of the HTTP listener; returns (status, body)."""
+        port = wait_for("lumnid's HTTP listener", self.http_port,
+                        context=self.log)
+        con = http.client.HTTPConnection("127.0.0.1", port,
+                                         timeout=seconds * SLOW)
+        with contextlib.closing(con):
+            con.request("GET", path)
+            answer = con.getresponse()
+            return answer.status, answer.read().decode("utf-8")
+
+    def status(self):
+        """What GET /status tells."""
+        return json.loads(self.get("/status")[1])
 
     def _inodes(self):
         found = set()
@@ -461,6 +489,10 @@ class Case:
         self._holder = None
         self.daemon = None
         self.conf = None
+        self.storage_dirs = set()
+        # What may be found nowhere at the end; tests add their own.
+        self.secrets = {KEY}
+        self.secrets_seen = []
 
     def sub(self, name):
         """A world of its own beside this one; it ends with this one."""
@@ -496,6 +528,7 @@ class Case:
             "log": {"level": "debug"},
         }, sections)
         self.conf = os.path.join(self.dir, "lumnid.yaml")
+        self.storage_dirs.add(conf["storage"]["dir"])
         with open(self.conf, "w", encoding="utf-8") as f:
             f.write(yaml(conf))
         return self.conf
@@ -664,8 +697,69 @@ class Case:
             if line["taken"]:
                 done[name] = line["status"]
 
-    def check_books(self):
-        """The sum of the books, where lumnid tells it."""
+    def check_books(self, seconds=20, records=False, **want):
+        """The sum of the books, as GET /status tells it; want: dead=1 and
+        the like, of the events or of the records, waited for so long.
+        Needs listen.http."""
+        end = deadline(seconds)
+        while True:
+            status = self.daemon.status()
+            for kind in ("events", "records"):
+                b = status[kind]
+                if b["accepted"] != (b["delivered"] + b["pending"] + b["dead"]
+                                     + sum(b["dropped"].values())):
+                    raise Failure(f"the books of {kind} do not balance: {b}\n"
+                                  + self.logs())
+            b = status["records" if records else "events"]
+            if all(b[k] == v for k, v in want.items()):
+                return status
+            if time.monotonic() > end:
+                raise Failure(f"the books say {b}, want {want}\n"
+                              + self.logs())
+            time.sleep(0.02)
+
+    def dead_letters(self):
+        """The dead letters, oldest first, as they lie in the directory."""
+        where = os.path.join(self.dir, "data", "dead")
+        letters = []
+        for name in sorted(os.listdir(where)):
+            with open(os.path.join(where, name), encoding="utf-8") as f:
+                letters.append(json.load(f))
+        return letters
+
+    # --- secrets ---
+
+    def _secret_in(self, what, data):
+        for secret in self.secrets:
+            if secret.encode() in data:
+                self.secrets_seen.append(f"{what} holds the secret {secret!r}")
+
+    def check_secrets_of_living(self, p):
+        """The process list and what the HTTP listener tells."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            with open(f"/proc/{p.pid}/cmdline", "rb") as f:
+                self._secret_in("the command line", f.read())
+        if p.http_port() is None:
+            return
+        for path in ("/metrics", "/status", "/readyz"):
+            # A test may have left it without a file to spare.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self._secret_in("GET " + path, p.get(path, 5)[1].encode())
+
+    def check_secrets_left(self):
+        """Every file that lumnid wrote, and every line that it said."""
+        for top in self.storage_dirs:
+            for where, _, names in os.walk(top):
+                for name in names:
+                    path = os.path.join(where, name)
+                    with contextlib.suppress(OSError):
+                        if not os.path.isfile(path):
+                            continue
+                        with open(path, "rb") as f:
+                            self._secret_in(path, f.read())
+        for p in self.processes:
+            if isinstance(p, Lumnid):
+                self._secret_in("lumnid's log", p.log(10 ** 9).encode())
 
     # --- the end ---
 
@@ -698,6 +792,8 @@ class Case:
             report = p.sanitizer_report()
             if report:
                 faults.append(f"{p.name}: {report}\n{p.log(200)}")
+        self.check_secrets_left()
+        faults += self.secrets_seen
         self.files.close()
         shutil.rmtree(self.dir)
         return faults
