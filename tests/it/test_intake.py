@@ -496,25 +496,25 @@ def test_idle_costs_nothing(t):
 
 
 def test_idle_connections_are_small(t):
+    """Six hundred of them, after three hundred that bring in what is
+    there once."""
     t.upstream()
-    t.lumnid(limits={"connections": 1100, "connections_per_uid": 1100},
-             log={"level": "info"})
-    first = t.stream()
-    first.send(event("r", 0))
-    first.ask({"runId": "r", "events": [], "ack": 1})
-    before = t.daemon.private_kib()
+    t.lumnid(log={"level": "info"}, limits={"connections_per_uid": 1000})
     held = []
-    for n in range(1000):
-        s = t.stream()
-        s.send(event("r", n))
-        held.append(s)
-    for s in held[::50] + held[-1:]:
-        t.equal(s.ask({"runId": "r", "events": [], "ack": 1}), {"ack": 1})
-    after = t.daemon.private_kib()
-    if os.environ.get("LUMNID_SLOW"):
-        return
-    # The events of the open run are 16 bytes each; the rest is connections.
-    t.true(after - before <= 1000 + 64, f"{after - before} KiB for 1,000")
+
+    def hundreds(n):
+        for i in range(n * 100):
+            s = t.stream()
+            s.send(event("r", i))
+            held.append(s)
+        for s in held:
+            t.equal(s.ask({"runId": "r", "events": [], "ack": 1}),
+                    {"ack": 1})
+        return t.daemon.private_kib()
+    before = hundreds(3)
+    after = hundreds(6)
+    if not os.environ.get("LUMNID_SLOW"):
+        t.true(after - before <= 600 + 64, f"{after - before} KiB for 600")
 
 
 def test_out_of_descriptors(t):
