@@ -225,7 +225,7 @@ main(int argc, char **argv)
 	struct lumni_stats st;
 	pthread_t t[64];
 	char measured[200] = "";
-	uint64_t begun, calls_ns;
+	uint64_t begun, took, cpu;
 	int flushed;
 
 	for (int i = 2; i < argc; i++)
@@ -239,6 +239,7 @@ main(int argc, char **argv)
 	if (client == NULL)
 		return 1;
 	begun = now_ns();
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	if (opt.measure) {
 		measure(measured, sizeof measured);
 	} else {
@@ -249,7 +250,8 @@ main(int argc, char **argv)
 		for (long i = 0; i < opt.threads; i++)
 			(void)pthread_join(t[i], NULL);
 	}
-	calls_ns = now_ns() - begun;
+	took = now_ns() - begun;
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 	flushed = lumni_flush(client, (int)opt.flush_ms) == 0;
 	/* Where something was dropped, this carries the report. */
 	if (flushed)
@@ -260,9 +262,10 @@ main(int argc, char **argv)
 	printf("{\"events\": %" PRIu64 ", \"sent\": %" PRIu64
 	    ", \"dropped\": %" PRIu64 ", \"queued\": %" PRIu64
 	    ", \"reported\": %" PRIu64 ", \"connects\": %" PRIu64
-	    ", \"seconds\": %.6f, \"flushed\": %s%s}\n",
+	    ", \"seconds\": %.6f, \"cpu_seconds\": %.6f"
+	    ", \"flushed\": %s%s}\n",
 	    st.events, st.sent, st.dropped, st.queued, st.reported,
-	    st.connects, (double)calls_ns / 1e9,
+	    st.connects, (double)took / 1e9, (double)cpu / 1e9,
 	    flushed ? "true" : "false", measured);
 	lumni_close(client);
 	return 0;

@@ -247,8 +247,8 @@ class Examples(TestCase):
                          lumni.__file__))},
                 capture_output=True, timeout=60, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
-        # The refund, and two runs side by side.
-        server.wait(lambda e: sum(x["type"] == "run_end" for x in e) == 3)
+        # Two of a refund, and two runs side by side.
+        server.wait(lambda e: sum(x["type"] == "run_end" for x in e) == 4)
 
 
 if __name__ == "__main__":
