@@ -10,39 +10,93 @@
 #include "base/sys.h"
 #include "core/engine_int.h"
 
+/* Make a directory in another, unless it is there. */
 static int
 engine_mkdir(int dirfd, const char *path, const char *name, struct why *why)
 {
 	int r = sys->mkdirat(dirfd, name, 0700);
 
 	if (r < 0 && r != -EEXIST)
-		return why_errno(why, r, "%s/%s: cannot make the directory",
-		    path, name);
+		return why_errno(why, r, "%s/%s: cannot make the directory; "
+		    "make %s writable for the user that runs lumnid, or set "
+		    "storage.dir", path, name, path);
 	return 0;
+}
+
+/* What was made in it survives a loss of power. */
+static int
+engine_sync_dir(int fd, const char *path, struct why *why)
+{
+	int r = sys->fsync(fd);
+
+	return r < 0 ? why_errno(why, r, "%s: fsync", path) : 0;
+}
+
+/* Make storage.dir itself, and its name durable in the directory above. */
+static int
+engine_make_dir(const char *path, struct why *why)
+{
+	const char *slash = strrchr(path, '/');
+	char parent[4096];
+	int r = sys->mkdirat(AT_FDCWD, path, 0700);
+
+	if (r < 0 && r != -EEXIST)
+		return why_errno(why, r, "storage.dir %s: cannot make the "
+		    "directory; make it, or set storage.dir to another", path);
+	(void)snprintf(parent, sizeof parent, "%.*s",
+	    slash == NULL || slash == path ? 1 : (int)(slash - path),
+	    slash == NULL ? "." : path);
+	int fd = sys->open_dir(parent);
+	if (fd < 0)
+		return why_errno(why, fd, "%s", parent);
+	r = engine_sync_dir(fd, parent, why);
+	(void)sys->close(fd);	/* synced */
+	return r;
+}
+
+static int
+engine_make_tree(int fd, const char *path, struct why *why)
+{
+	static const char *const names[] = { "journal", "spool", "dead" };
+	char spool[4096];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < NELEM(names); i++)
+		r = engine_mkdir(fd, path, names[i], why);
+	if (r == 0)
+		r = engine_sync_dir(fd, path, why);
+	if (r < 0)
+		return r;
+	(void)snprintf(spool, sizeof spool, "%s/spool", path);
+	int sub = sys->open_dir(spool);
+	if (sub < 0)
+		return why_errno(why, sub, "%s", spool);
+	r = engine_mkdir(sub, spool, "records", why);
+	if (r == 0)
+		r = engine_sync_dir(sub, spool, why);
+	(void)sys->close(sub);	/* synced */
+	return r;
 }
 
 /* Open, make and lock the storage directory. */
 static int
 engine_open_dir(struct engine *e, const char *path, struct why *why)
 {
-	static const char *const names[] = {
-		"journal", "spool", "spool/records", "dead",
-	};
 	int fd = sys->open_dir(path);
+	int r;
 
 	if (fd == -ENOENT) {
-		int r = sys->mkdirat(AT_FDCWD, path, 0700);
+		r = engine_make_dir(path, why);
 		if (r < 0)
-			return why_errno(why, r, "storage.dir %s: cannot make "
-			    "the directory; make it, or set storage.dir to "
-			    "another", path);
+			return r;
 		fd = sys->open_dir(path);
 	}
 	if (fd < 0)
-		return why_errno(why, fd, "storage.dir %s: cannot open it",
-		    path);
+		return why_errno(why, fd, "storage.dir %s: cannot open it; "
+		    "give it to the user that runs lumnid, or set storage.dir "
+		    "to another", path);
 	e->dir_fd = fd;
-	int r = sys->lock(fd);
+	r = sys->lock(fd);
 	if (r == -EWOULDBLOCK)
 		return why_set(why, r, "storage.dir %s: another lumnid is "
 		    "using it; stop that one or set storage.dir to another",
@@ -50,16 +104,7 @@ engine_open_dir(struct engine *e, const char *path, struct why *why)
 	if (r < 0)
 		return why_errno(why, r, "storage.dir %s: cannot lock it",
 		    path);
-	for (size_t i = 0; i < NELEM(names); i++) {
-		r = engine_mkdir(fd, path, names[i], why);
-		if (r < 0)
-			return why_prefix(why, r, "make it writable for the "
-			    "user that runs lumnid, or set storage.dir");
-	}
-	r = sys->fsync(fd);
-	if (r < 0)
-		return why_errno(why, r, "storage.dir %s: fsync", path);
-	return 0;
+	return engine_make_tree(fd, path, why);
 }
 
 int

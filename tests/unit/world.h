@@ -63,6 +63,7 @@ struct world {
 	bool		 sync_wanted;	/* a round is under way */
 	struct seglog_sync sync_set;
 	bool		 sync_auto;	/* world_turn() ends rounds itself */
+	bool		 sync_real;	/* and calls the system for them */
 	bool		 gaps_allowed;	/* unacked events may be missing */
 	bool		 again_allowed;	/* unacked events may come twice */
 	uint64_t	 next_ack;
