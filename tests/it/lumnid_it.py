@@ -606,16 +606,24 @@ class Case:
     def each_part(self):
         """(runId, events) of what was taken, in the order of taking. Checks
         that the parts of each run came in order, from 1 on, without a
-        gap."""
+        gap; and so the pieces of a part that was cut, whose ids end with
+        ".FIRST-LAST", but that events which were refused may be absent."""
         parts = {}
         for line in self.each_taken():
             if line["route"] != "events":
                 continue
             run = line["body"]["runId"]
-            parts[run] = parts.get(run, 0) + 1
-            if line["part"] != parts[run]:
+            part, after = parts.get(run, (0, -1))
+            piece = re.search(r"\.(\d+)-(\d+)$", line["id"])
+            first, last = map(int, piece.groups()) if piece else (0, -1)
+            if line["part"] == part and piece and after >= 0:
+                if first < after:
+                    raise Failure(f"run {run}: piece {line['id']} came "
+                                  f"after event {after - 1}")
+            elif line["part"] != part + 1:
                 raise Failure(f"run {run}: part {line['part']} came where "
-                              f"{parts[run]} was due")
+                              f"{part + 1} was due")
+            parts[run] = (line["part"], last + 1 if piece else -1)
             gone = set(line.get("refused", ()))
             yield run, [e for i, e in enumerate(line["body"]["events"])
                         if i not in gone]

@@ -3,11 +3,16 @@
 that nothing is lost either way."""
 
 import email.utils
+import json
 import os
+import signal
 import time
 
 import lumnid_it
-from lumnid_it import KEY
+from lumnid_it import KEY, wait_for
+
+# GET /status tells the books.
+BOOKS = {"http": "127.0.0.1:0"}
 
 
 def send_runs(t, n=3):
@@ -27,12 +32,14 @@ def rows(t, scripts, check, n=3, **conf):
     for name, script in scripts.items():
         c = t.sub(name)
         up = c.upstream(dedupe=True, script=script)
-        c.lumnid(**conf)
+        c.lumnid(listen=BOOKS, **conf)
         worlds[name] = (c, up, send_runs(c, n))
     for name, (c, up, sent) in worlds.items():
         check(name, c, up)
     for c, up, sent in worlds.values():
-        up.wait_sums(events=sum(map(len, sent.values())), seconds=90)
+        total = sum(map(len, sent.values()))
+        up.wait_sums(events=total, seconds=90)
+        c.check_books(accepted=total, delivered=total, pending=0, dead=0)
         c.daemon.stop()
         c.check_runs(sent)
         c.check_retries()
@@ -185,6 +192,257 @@ def test_what_is_refused_is_not_dropped(t):
     t.daemon.stop()
     sent["bad"] = ["POISON"]
     t.check_runs(sent)
+
+
+def refused(t, status, **conf):
+    """Runs around one whose event 3 is refused; the script is in force."""
+    up = t.upstream(dedupe=True, script=f"marker=POISON status={status} "
+                    f"body={{\"error\":\"no field n in event 3\"}}")
+    t.lumnid(listen=BOOKS, **conf)
+    s = t.stream()
+    sent = {f"r{i}": list(range(8)) for i in range(3)}
+    for n in range(8):
+        for run in sent:
+            s.send({"runId": run, "n": n,
+                    "text": "POISON" if (run, n) == ("r1", 3) else "fine",
+                    "type": "run_end" if n == 7 else "step"})
+    up.wait_sums(events=23)
+    return up, sent
+
+
+def check_letter(t, status, answer="no field n in event 3"):
+    """One dead letter with all that a person wants to know."""
+    letters = t.dead_letters()
+    t.equal(len(letters), 1, "letters")
+    letter = letters[0]
+    t.equal((letter["runId"], letter["kind"], letter["status"]),
+            ("r1", "run", status), "the letter")
+    t.true(answer in letter["answer"], f"the answer: {letter}")
+    t.true(letter["attempts"] >= 1, "attempts")
+    t.true(letter["at"].endswith("Z"), "a time")
+    t.equal([(e["index"], e["event"]["n"], e["event"]["text"])
+             for e in letter["events"]], [(3, 3, "POISON")], "the event")
+
+
+def test_refused_event_is_found(t):
+    """Whatever else is in its batch is delivered, in order; it alone is
+    buried."""
+    worlds = []
+    for status in (400, 409, 410, 422, 418):
+        c = t.sub(str(status))
+        worlds.append((status, c, *refused(c, status)))
+    for status, c, up, sent in worlds:
+        c.check_books(accepted=24, delivered=23, dead=1, pending=0)
+        c.daemon.stop()
+        c.check_runs(sent, may_lack={("r1", 3)})
+        check_letter(c, status)
+        t.equal(up.stats()["violations"], 0)
+
+
+def test_crash_while_bisecting(t):
+    """What was delivered of a batch is not sent again after a crash."""
+    up = t.upstream(script="delay=30\nmarker=POISON status=400")
+    t.lumnid(listen=BOOKS, runs={"max_events": 64})
+    s = t.stream()
+    t.equal(s.ask({"runId": "r1", "ack": "all", "events": [
+        {"n": n, "text": "POISON" if n in (17, 50) else "fine"}
+        for n in range(64)]}), {"ack": "all"}, "answer")
+    up.wait_sums(batches=2)
+    for _ in range(3):
+        t.daemon.kill()
+        seen = up.stats()["requests"]
+        t.lumnid()
+        up.wait_sums(requests=seen + 2)
+    t.check_books(accepted=64, delivered=62, dead=2, pending=0, seconds=60)
+    t.daemon.stop()
+    got = []
+    for line in up.requests():
+        if line["taken"]:
+            got += [e["n"] for e in line["body"]["events"]]
+    want = [n for n in range(64) if n not in (17, 50)]
+    # A request that a kill cut off may come once more, with the same bytes.
+    t.equal(list(dict.fromkeys(got)), want, "what came")
+    ids = [x["id"] for x in up.requests() if x["taken"]]
+    t.true(len(ids) - len(set(ids)) <= 3, f"came again: {ids}")
+    t.equal(sorted(e["event"]["n"] for letter in t.dead_letters()
+                   for e in letter["events"]), [17, 50], "letters")
+
+
+def test_size_limit_is_learned(t):
+    """A batch that is too large is cut in two until it fits; what is sealed
+    later fits at once."""
+    up = t.upstream(dedupe=True, script="decoded_over=20000 status=413")
+    t.lumnid(listen=BOOKS)
+    s = t.stream()
+    filler = "x" * 1000
+    sent = {}
+
+    def send(run, n):
+        sent[run] = list(range(n))
+        for i in range(n):
+            s.send({"runId": run, "n": i, "filler": filler})
+        s.send({"runId": run, "events": [], "end": True})
+    send("first", 100)
+    up.wait_sums(events=100)
+    t.true(up.stats()["answers"][4] >= 1, "it was refused at first")
+    t.daemon.wait_line("upstream_limit_learned")
+    before = up.stats()["answers"][4]
+    for i in range(5):
+        send(f"later{i}", 40)
+    up.wait_sums(events=300)
+    t.equal(up.stats()["answers"][4], before, "413s after the first")
+    t.check_books(accepted=300, delivered=300, pending=0, dead=0)
+    t.daemon.stop()
+    t.check_runs(sent)
+
+
+def test_one_event_too_large(t):
+    """It goes to the dead letters, and its neighbours are delivered."""
+    up = t.upstream(dedupe=True, script="decoded_over=20000 status=413")
+    t.lumnid(listen=BOOKS)
+    s = t.stream()
+    for n in range(8):
+        s.send({"runId": "r1", "n": n, "filler": "x" * (30000 if n == 3
+                                                        else 100),
+                "type": "run_end" if n == 7 else "step"})
+    up.wait_sums(events=7)
+    t.check_books(accepted=8, delivered=7, dead=1, pending=0)
+    t.daemon.stop()
+    t.check_runs({"r1": list(range(8))}, may_lack={("r1", 3)})
+    t.equal([(x["status"], len(x["events"])) for x in t.dead_letters()],
+            [(413, 1)], "letters")
+
+
+def test_no_zstd(t):
+    """Refused for its coding: sent plain, under the same id, and remembered;
+    a reload tries the coding again."""
+    up = t.upstream(dedupe=True, script="encoding=zstd status=415")
+    t.lumnid(listen=BOOKS)
+    sent = send_runs(t, 3)
+    up.wait_sums(events=6)
+    first = up.stats()["answers"][4]
+    t.true(1 <= first <= 4, f"{first} refused")
+    s = t.stream()
+    s.send({"runId": "later", "n": 0, "type": "run_end"})
+    up.wait_sums(events=7)
+    t.equal(up.stats()["answers"][4], first, "it is remembered")
+    up.script("")
+    t.daemon.signal(signal.SIGHUP)
+    t.daemon.wait_line("reloaded")
+    s.send({"runId": "last", "n": 0, "type": "run_end"})
+    up.wait_sums(events=8)
+    t.check_books(accepted=8, delivered=8, pending=0, dead=0)
+    t.daemon.stop()
+    sent.update(later=[0], last=[0])
+    t.check_runs(sent)
+    took = [(x["body"]["runId"], x["encoding"]) for x in t.taken()]
+    t.equal({c for r, c in took if r != "last"}, {"none"}, "codings")
+    t.equal(dict(took)["last"], "zstd", "after the reload")
+
+
+def test_partial_success(t):
+    """Taken, but for the events that the answer lists."""
+    worlds = []
+    for status in (400, 422, 429, 503):
+        c = t.sub(str(status))
+        up = c.upstream(dedupe=True, script="when=next:1 marker=POISON "
+                        f"partial={status}")
+        c.lumnid(listen=BOOKS)
+        s = c.stream()
+        for n in range(8):
+            s.send({"runId": "r1", "n": n,
+                    "text": "POISON" if n == 3 else "fine",
+                    "type": "run_end" if n == 7 else "step"})
+        worlds.append((status, c, up))
+    for status, c, up in worlds:
+        later = status in (429, 503)
+        up.wait_sums(events=8 if later else 7)
+        c.check_books(accepted=8, delivered=8 if later else 7,
+                      dead=0 if later else 1, pending=0)
+        c.daemon.stop()
+        got = sorted(e["n"] for x in c.taken()
+                     for i, e in enumerate(x["body"]["events"])
+                     if i not in x.get("refused", ()))
+        t.equal(got, [n for n in range(8) if n != 3 or later], str(status))
+        if not later:
+            check_letter(c, 202, "refused")
+
+
+def test_multi_status(t):
+    """207 with a status per event."""
+    answer = json.dumps({"results": [{"status": 201}] * 3 +
+                        [{"status": 422, "error": "no"}] +
+                        [{"status": 201}] * 4})
+    up = t.upstream(dedupe=True,
+                    script=f"when=next:1 status=207 body={answer}")
+    t.lumnid(listen=BOOKS)
+    s = t.stream()
+    for n in range(8):
+        s.send({"runId": "r1", "n": n, "text": "POISON" if n == 3 else "fine",
+                "type": "run_end" if n == 7 else "step"})
+    up.wait_sums(batches=1)
+    t.check_books(accepted=8, delivered=7, dead=1, pending=0)
+    t.daemon.stop()
+    check_letter(t, 207, "422")
+
+
+def test_refused_record(t):
+    """A record that is refused is buried; the runs and the records behind it
+    go on."""
+    up = t.upstream(dedupe=True, script="marker=POISON status=422")
+    t.lumnid(listen=BOOKS)
+    s = t.stream()
+    for i in range(4):
+        s.send({"change": {"n": i, "text": "POISON" if i == 1 else "fine"}})
+    sent = send_runs(t, 2)
+    up.wait_sums(events=4, records=3)
+    t.check_books(accepted=4, delivered=4, pending=0, dead=0)
+    t.check_books(records=True, accepted=4, delivered=3, pending=0, dead=1)
+    t.daemon.stop()
+    t.check_runs(sent)
+    t.equal([x["body"]["n"] for x in t.taken() if x["route"] == "changes"],
+            [0, 2, 3], "changes in order")
+    t.equal([x["kind"] for x in t.dead_letters()], ["change"], "letters")
+
+
+def test_records_do_not_wait_for_runs(t):
+    """One route is refused, the other goes on."""
+    up = t.upstream(dedupe=True, script="route=events status=404")
+    t.lumnid(listen=BOOKS)
+    sent = send_runs(t, 5)
+    t.daemon.wait_line("upstream_hold")
+    t.equal(t.daemon.get("/readyz")[0], 503, "readyz")
+    s = t.stream()
+    for i in range(10):
+        s.send({"policy": {"n": i}})
+    up.wait_sums(records=10)
+    t.check_books(records=True, accepted=10, delivered=10, pending=0)
+    t.check_books(accepted=10, delivered=0, pending=10, dead=0)
+    up.script("")
+    up.wait_sums(events=10)
+    wait_for("readyz", lambda: t.daemon.get("/readyz")[0] == 200)
+    t.daemon.stop()
+    t.check_runs(sent)
+
+
+def test_readiness_tells_what_to_correct(t):
+    worlds = {}
+    for status, words in ((401, "API key"), (403, "API key"),
+                          (404, "upstream.url"), (405, "upstream.url"),
+                          (308, "upstream.url")):
+        c = t.sub(str(status))
+        c.upstream(script=f"status={status}")
+        c.lumnid(listen=BOOKS)
+        send_runs(c, 1)
+        worlds[status] = (c, words)
+    for status, (c, words) in worlds.items():
+        c.daemon.wait_line(f"upstream_hold.*{words}")
+        code, body = c.daemon.get("/readyz")
+        t.equal(code, 503, f"{status}: readyz")
+        t.true(words in body, f"{status}: {body}")
+        st = c.check_books(accepted=2, pending=2, delivered=0, dead=0)
+        t.equal(st["upstream"]["state"], "hold", str(status))
+        t.true(words in st["upstream"]["why"], f"{status}: {st}")
 
 
 if __name__ == "__main__":
