@@ -16,7 +16,9 @@ struct engine_recovery {
 	struct engine	*e;
 	struct now	 now;
 	uint64_t	 recent;	/* batches without a seal mark */
-	uint64_t	 highest_lsn;
+	uint64_t	 known;		/* up to here all marks are durable */
+	uint64_t	*marks;		/* batches newer than that with a mark */
+	size_t		 marks_n, marks_cap;
 };
 
 static void
@@ -26,6 +28,8 @@ engine_recover_state(void *arg, const struct journal_state *st)
 	struct engine *e = rec->e;
 
 	memcpy(e->books.total, st->totals, sizeof e->books.total);
+	if (rec->known < st->batch_seq)
+		rec->known = st->batch_seq;
 	if (e->batch_seq < st->batch_seq)
 		e->batch_seq = st->batch_seq;
 	for (size_t i = 0; i < st->parts_n; i++)
@@ -73,7 +77,10 @@ engine_recover_end(void *arg, const char *runid, size_t runid_len,
 	run->last_lsn = lsn;
 }
 
-/* The run's events up to lsn are in the spool. Returns how many there were. */
+/*
+ * The run's events up to lsn are in the spool. Returns how many of them were
+ * open.
+ */
 static uint32_t
 engine_recover_cut(struct engine_recovery *rec, const char *runid,
     size_t runid_len, uint64_t lsn, uint32_t part)
@@ -105,6 +112,28 @@ engine_recover_sealed(void *arg, const char *runid, size_t runid_len,
 	(void)engine_recover_cut(rec, runid, runid_len, lsn, part);
 	if (rec->e->batch_seq < batch_seq)
 		rec->e->batch_seq = batch_seq;
+	if (rec->marks_n == rec->marks_cap) {
+		rec->marks_cap = rec->marks_cap == 0 ? 256 :
+		    rec->marks_cap * 2;
+		rec->marks = mem_grow(rec->marks, rec->marks_cap,
+		    sizeof *rec->marks);
+	}
+	rec->marks[rec->marks_n++] = batch_seq;
+}
+
+static int
+engine_recover_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool
+engine_recover_is_marked(const struct engine_recovery *rec, uint64_t seq)
+{
+	return rec->marks_n > 0 && bsearch(&seq, rec->marks, rec->marks_n,
+	    sizeof *rec->marks, engine_recover_compare) != NULL;
 }
 
 static void
@@ -124,7 +153,8 @@ engine_journal_state(void *arg, struct journal_state *st)
 
 	memcpy(st->totals, e->books.total, sizeof st->totals);
 	memcpy(e->saved, e->books.total, sizeof e->saved);
-	st->batch_seq = e->batch_seq;
+	/* Newer marks may be lost, one by one, if the power goes now. */
+	st->batch_seq = e->batch_durable;
 	st->parts_n = runs_parts(e->runs, e->parts);
 	st->parts = e->parts;
 }
@@ -136,66 +166,94 @@ engine_journal_state(void *arg, struct journal_state *st)
  */
 struct engine_recent {
 	struct engine_recent	*next;
-	uint64_t		 seq, lsn;
-	uint32_t		 part, events;
+	struct spool_ref	 ref;
+	uint64_t		 first, last;	/* lsn */
+	uint32_t		 part;
 	size_t			 runid_len;
 	char			 runid[];
 };
 
 struct engine_recents {
+	struct engine_recovery	*rec;
 	struct engine_recent	*head, **tail;
 };
 
 static void
-engine_recover_recent(void *arg, const struct spool_batch *b)
+engine_recover_recent(void *arg, const struct spool_batch *b,
+    const struct spool_ref *ref)
 {
 	struct engine_recents *l = arg;
 
-	/* A piece of another batch has left the journal with that one. */
-	if (b->parent != 0)
+	if (engine_recover_is_marked(l->rec, b->seq))
 		return;
 	struct engine_recent *r = mem_zalloc(sizeof *r + b->runid_len + 1);
-
-	r->seq = b->seq;
-	r->lsn = b->journal_lsn;
+	r->ref = *ref;
+	r->first = b->journal_first;
+	r->last = b->journal_lsn;
 	r->part = b->part;
-	r->events = b->events;
 	r->runid_len = b->runid_len;
 	memcpy(r->runid, b->runid, b->runid_len);
 	*l->tail = r;
 	l->tail = &r->next;
 }
 
+/*
+ * Is an older event of its run open? Then an older batch of the run was lost
+ * with the power, so this one was not durable either, and nobody has seen it:
+ * its events are sealed again, behind the older ones.
+ */
+static bool
+engine_recover_is_orphan(const struct engine *e, const struct engine_recent *b)
+{
+	const struct run *run = runs_find(e->runs, b->runid, b->runid_len);
+
+	return run != NULL && run->n > 0 && runs_lsn(run, 0) < b->first;
+}
+
 static int
-engine_recover_marks(struct engine_recovery *rec, struct engine_recents *l,
+engine_recover_mark(struct engine_recovery *rec, const struct engine_recent *b,
     struct why *why)
 {
 	struct engine *e = rec->e;
 	int r = 0;
 
+	journal_skip_lsn(e->journal, b->last);
+	if (engine_recover_is_orphan(e, b)) {
+		/* Kept and written later where it fails. */
+		(void)spool_take_back(e->spool, &b->ref, NULL);
+		return 0;
+	}
+	uint32_t k = engine_recover_cut(rec, b->runid, b->runid_len, b->last,
+	    b->part);
+	/*
+	 * Events that the journal has lost (nobody was told that they are
+	 * safe) but the spool has kept: they count again.
+	 */
+	if (k < b->ref.events) {
+		uint32_t missing = b->ref.events - k;
+		e->books.total[BOOKS_ACCEPTED] += missing;
+		r = journal_count(e->journal, BOOKS_ACCEPTED, missing,
+		    rec->now.wall, why);
+	}
+	if (r == 0)
+		r = journal_sealed(e->journal, b->runid, b->runid_len,
+		    b->last, b->part, b->ref.seq, rec->now.wall, why);
+	if (e->batch_seq < b->ref.seq)
+		e->batch_seq = b->ref.seq;
+	rec->recent++;
+	return r;
+}
+
+static int
+engine_recover_marks(struct engine_recovery *rec, struct engine_recents *l,
+    struct why *why)
+{
+	int r = 0;
+
 	for (struct engine_recent *b = l->head, *next; b != NULL; b = next) {
 		next = b->next;
-		uint32_t k = engine_recover_cut(rec, b->runid, b->runid_len,
-		    b->lsn, b->part);
-		/*
-		 * Events that the journal has lost (nobody was told that they
-		 * are safe) but the spool has kept: they count again.
-		 */
-		if (k < b->events) {
-			uint32_t missing = b->events - k;
-			e->books.total[BOOKS_ACCEPTED] += missing;
-			if (r == 0)
-				r = journal_count(e->journal, BOOKS_ACCEPTED,
-				    missing, rec->now.wall, why);
-		}
-		if (rec->highest_lsn < b->lsn)
-			rec->highest_lsn = b->lsn;
-		journal_skip_lsn(e->journal, b->lsn);
 		if (r == 0)
-			r = journal_sealed(e->journal, b->runid, b->runid_len,
-			    b->lsn, b->part, b->seq, rec->now.wall, why);
-		e->batch_seq = b->seq;
-		rec->recent++;
+			r = engine_recover_mark(rec, b, why);
 		free(b);
 	}
 	return r;
@@ -277,7 +335,8 @@ engine_recover_spools(struct engine_recovery *rec, const char *quarantine,
 	o.kind = SEGLOG_SPOOL;
 	o.segment_bytes = engine_segment_bytes(e->conf->storage.spool_max);
 	o.buffer_bytes = ENGINE_BUFFER_BYTES;
-	o.seq_above = e->batch_seq;
+	o.seq_above = rec->known;
+	o.promised = e->batch_seq;
 	engine_path(dir, sizeof dir, e->conf->storage.dir, "spool");
 	return spool_open(dir, quarantine, &o, engine_recover_recent, recents,
 	    &e->spool, why);
@@ -339,7 +398,7 @@ int
 engine_recover(struct engine *e, struct now now, struct why *why)
 {
 	struct engine_recovery rec = { .e = e, .now = now };
-	struct engine_recents recents = { NULL, &recents.head };
+	struct engine_recents recents = { &rec, NULL, &recents.head };
 	char quarantine[4096];
 	uint8_t instance[16];
 
@@ -348,7 +407,11 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	int r = engine_recover_journal(&rec, quarantine, instance, why);
 	if (r < 0)
 		return r;
+	if (rec.marks_n > 0)
+		qsort(rec.marks, rec.marks_n, sizeof *rec.marks,
+		    engine_recover_compare);
 	r = engine_recover_spools(&rec, quarantine, instance, &recents, why);
+	free(rec.marks);
 	if (r < 0)
 		return r;
 	char dead[4096];
@@ -363,7 +426,7 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	engine_recover_deadlines(&rec);
 	engine_recover_balance(&rec);
 	/* Marks made up for just now are durable with the next round. */
-	e->batch_durable = rec.recent == 0 ? e->batch_seq : 0;
+	e->batch_durable = rec.known;
 	struct spool_waiting w = spool_waiting(e->spool);
 	log_info("recovered", LU("open_runs", runs_count(e->runs)),
 	    LU("open_events", runs_events(e->runs)),

@@ -180,6 +180,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 		b->raw_len = (uint32_t)raw;
 		b->first = run->first_wall;
 		b->sealed = now.wall;
+		b->journal_first = runs_lsn(run, 0);
 		b->journal_lsn = last_lsn;
 		b->runid_len = run->runid_len;
 		memcpy(b->runid, run->runid, run->runid_len);

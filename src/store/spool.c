@@ -43,7 +43,8 @@
  *	 100	u8	reason
  *	 101	u8	flags; 1: zstd
  *	 102	u16	0
- *	 104		id, runId, body
+ *	 104	u64	first journal lsn
+ *	 112		id, runId, body
  *
  *	DONE (3), PROGRESS (4): what became of a batch since its beginning
  *	   0	u64	sequence number

@@ -89,7 +89,9 @@ struct spool_batch {
 	uint32_t	raw_len;	/* of the JSON before compression */
 	struct wall	first;		/* receipt of its first event */
 	struct wall	sealed;
-	uint64_t	journal_lsn;	/* it holds the run's events up to it */
+	/* Of the run's events it holds those with these lsn. */
+	uint64_t	journal_first;
+	uint64_t	journal_lsn;	/* the last */
 	/*
 	 * Bisecting: the batch this one was cut from, and which of its events
 	 * it holds; 0 for a batch of its own.
@@ -106,7 +108,12 @@ struct spool_options {
 	uint64_t	segment_bytes;
 	size_t		buffer_bytes;
 	uint8_t		instance[16];
-	uint64_t	seq_above;	/* sequence numbers start above it */
+	uint64_t	seq_above;	/* tell recent() of those above it */
+	/*
+	 * Batches up to here were durable once (>= seq_above): where one is
+	 * missing, it is lost. New sequence numbers start above it.
+	 */
+	uint64_t	promised;
 	void		(*damaged)(void *, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
 	void		*arg;
@@ -117,13 +124,14 @@ struct spool_options {
  * sound batch with seq > seq_above, in order, delivered or not (the journal
  * may not have their seal marks), but not of those that were taken back, nor
  * of those that were cut from another; older segments are read for it where
- * they hold such. Batches above seq_above that
+ * they hold such. Batches above promised that
  * a crash has destroyed were never promised and count as never appended.
  * Returns 0 or -errno of the directory.
  */
 int	spool_open(const char *dir, const char *quarantine,
 	    const struct spool_options *,
-	    void (*recent)(void *, const struct spool_batch *), void *,
+	    void (*recent)(void *, const struct spool_batch *,
+	    const struct spool_ref *), void *,
 	    struct spool **, struct why *) MUSTUSE;
 void	spool_close(struct spool *);
 const uint8_t *spool_instance(const struct spool *);

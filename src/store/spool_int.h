@@ -18,7 +18,7 @@ enum {
 	SPOOL_REC_PROGRESS,
 };
 
-#define SPOOL_META	104	/* bytes of a batch before id and runId */
+#define SPOOL_META	112	/* bytes of a batch before id and runId */
 #define SPOOL_META_MAX	(SPOOL_META + SPOOL_ID_MAX + SPOOL_RUNID_MAX)
 #define SPOOL_MARK	48	/* bytes of a DONE or PROGRESS */
 

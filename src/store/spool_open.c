@@ -7,7 +7,7 @@
  * when none is left, all is.
  *
  * What was not durable when the power went may be gone in any part. Batches
- * above seq_above (the journal's newest seal mark) were promised to nobody:
+ * above `promised` (the newest seal mark there was) were promised to nobody:
  * where they are missing they count as never appended. Others that are
  * missing are losses, counted and told. Either way the log goes on in a new
  * segment, whose checkpoint holds what was decided here.
@@ -34,9 +34,11 @@ struct gap {
 
 struct opening {
 	struct spool	*sp;
-	void		(*recent)(void *, const struct spool_batch *);
+	void		(*recent)(void *, const struct spool_batch *,
+			    const struct spool_ref *);
 	void		*arg;
-	uint64_t	above;
+	uint64_t	above;		/* tell of batches above it */
+	uint64_t	promised;	/* these were durable once */
 	bool		odd;		/* something was not as it should be */
 	struct gap	*gaps;
 	size_t		gaps_n, gaps_cap;
@@ -242,7 +244,7 @@ open_gaps(struct opening *o)
 	for (size_t i = 0; i < o->gaps_n; i++) {
 		const struct gap *g = &o->gaps[i];
 		struct spool_seg *sg = spool_seg_find(sp, g->segno);
-		bool promised = g->last_seq <= o->above, any = false;
+		bool promised = g->last_seq <= o->promised, any = false;
 
 		for (uint32_t k = g->from; sg != NULL && k < g->to; k++) {
 			if (k < sg->done_cap &&
@@ -300,7 +302,7 @@ open_missing(struct opening *o)
 		/* Deleted after the checkpoint was written: nothing is lost. */
 		if (sg->waiting > 0) {
 			o->odd = true;
-			if (sg->first_seq > o->above) {
+			if (sg->first_seq > o->promised) {
 				open_unappend(sp, sg, sg->waiting,
 				    sg->waiting_events, sg->waiting_bytes);
 			} else {
@@ -351,7 +353,7 @@ recheck_gap(struct recheck *rc, uint32_t to, uint64_t events, uint64_t bytes,
 	struct spool_seg *sg = rc->sg;
 	uint32_t n = 0;
 
-	if (last_seq <= rc->o->above)
+	if (last_seq <= rc->o->promised)
 		return;		/* a loss: the walk will meet it */
 	for (uint32_t i = rc->next; i < to; i++)
 		n += !spool_seg_is_done(sg, i);
@@ -395,7 +397,7 @@ open_recheck(struct opening *o, uint32_t start, struct why *why)
 	for (size_t i = 0; i < sp->n && sp->segs[i].segno < start; i++) {
 		struct recheck rc = { .o = o, .sg = &sp->segs[i] };
 
-		if (rc.sg->last_seq <= o->above || rc.sg->waiting == 0)
+		if (rc.sg->last_seq <= o->promised || rc.sg->waiting == 0)
 			continue;
 		r = seglog_scan(sp->log, rc.sg->segno, 0, recheck_record, &rc,
 		    why);
@@ -420,10 +422,16 @@ recent_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
 {
 	struct opening *o = arg;
 	struct spool_desc d;
+	struct spool_ref ref;
 
-	if (type == SPOOL_REC_BATCH && spool_desc_unpack(&d, pos, data, len) &&
-	    d.b.seq > o->above && d.b.parent == 0 && !spool_is_void(o->sp, pos.segno, d.index))
-		o->recent(o->arg, &d.b);
+	if (type != SPOOL_REC_BATCH || !spool_desc_unpack(&d, pos, data, len) ||
+	    d.b.seq <= o->above || d.b.parent != 0 ||
+	    spool_is_void(o->sp, pos.segno, d.index))
+		return 0;
+	ref = (struct spool_ref){ .seq = d.b.seq, .pos = pos,
+	    .run_hash = d.run_hash, .body_len = d.b.body_len,
+	    .events = d.b.events, .index = d.index, .meta_len = d.meta_len };
+	o->recent(o->arg, &d.b, &ref);
 	return 0;
 }
 
@@ -510,7 +518,8 @@ open_all(struct opening *o, struct why *why)
 int
 spool_open(const char *dir, const char *quarantine,
     const struct spool_options *so,
-    void (*recent)(void *, const struct spool_batch *), void *arg,
+    void (*recent)(void *, const struct spool_batch *,
+    const struct spool_ref *), void *arg,
     struct spool **ret, struct why *why)
 {
 	struct spool *sp = mem_zalloc(sizeof *sp);
@@ -521,7 +530,9 @@ spool_open(const char *dir, const char *quarantine,
 	    .checkpoint_type = SPOOL_REC_CHECKPOINT, .owner = sp,
 	    .damaged = so->damaged, .arg = so->arg };
 	struct opening o = { .sp = sp, .recent = recent, .arg = arg,
-	    .above = recent != NULL ? so->seq_above : UINT64_MAX };
+	    .above = recent != NULL ? so->seq_above : UINT64_MAX,
+	    .promised = recent == NULL ? UINT64_MAX :
+	    so->promised > so->seq_above ? so->promised : so->seq_above };
 	uint64_t damaged, bytes;
 	int r;
 
@@ -539,6 +550,8 @@ spool_open(const char *dir, const char *quarantine,
 		spool_close(sp);
 		return r;
 	}
+	if (sp->seq < so->promised)
+		sp->seq = so->promised;
 	if (sp->seq < so->seq_above)
 		sp->seq = so->seq_above;
 	/* What is found is not durable before a sync round: it counts as one. */

@@ -56,6 +56,7 @@ spool_desc_pack(uint8_t dst[SPOOL_META_MAX], struct spool_desc *d,
 	dst[100] = (uint8_t)b->reason;
 	dst[101] = b->compressed ? SPOOL_F_ZSTD : 0;
 	le_put16(dst + 102, 0);
+	le_put64(dst + 104, b->journal_first);
 	memcpy(dst + n, b->id, id);
 	n += id;
 	memcpy(dst + n, b->runid, b->runid_len);
@@ -89,6 +90,7 @@ spool_desc_unpack(struct spool_desc *d, struct seglog_pos pos,
 	b->first.us = (int64_t)le_get64(p + 32);
 	b->sealed.us = (int64_t)le_get64(p + 40);
 	b->journal_lsn = le_get64(p + 48);
+	b->journal_first = le_get64(p + 104);
 	b->parent = le_get64(p + 56);
 	d->run_hash = le_get64(p + 64);
 	b->parent_from = le_get32(p + 72);

@@ -14,7 +14,7 @@ struct told {
 };
 
 static void
-on_recent(void *arg, const struct spool_batch *b)
+on_recent(void *arg, const struct spool_batch *b, const struct spool_ref *ref)
 {
 	struct told *t = arg;
 
