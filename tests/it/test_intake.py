@@ -322,6 +322,57 @@ def test_file_in_the_way(t):
         t.equal(f.read(), "precious")
 
 
+def activated(t, listener):
+    """lumnid with this listener from its service manager."""
+    ready = os.path.join(t.dir, "notify-activated")
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    t.files.callback(notify.close)
+    if os.path.exists(ready):
+        os.unlink(ready)
+    notify.bind(ready)
+    notify.settimeout(20 * lumnid_it.SLOW)
+    p = lumnid_it.Process(
+        t, ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh",
+            program("lumnid"), "-c", t.conf], "lumnid",
+        {"LUMNI_API_KEY": KEY, "NOTIFY_SOCKET": ready},
+        preexec_fn=lambda: os.dup2(listener.fileno(), 3), pass_fds=(3,))
+    while b"READY=1" not in notify.recv(4096).split(b"\n"):
+        pass
+    return p
+
+
+def test_inherited_listener(t):
+    """Over a restart nobody finds the socket absent: who connects while
+    nothing runs is served by the next lumnid."""
+    up = t.upstream()
+    t.configure()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    t.files.callback(listener.close)
+    listener.bind(t.stream_path)
+    listener.listen(100)
+    for n in range(5):
+        s = t.stream()
+        s.send({"runId": "r", "events": [{"n": n}], "ack": n})
+        p = activated(t, listener)
+        t.equal(s.answer(), {"ack": n})
+        p.stop()
+        t.true(os.path.exists(t.stream_path), "the socket is not ours")
+    s = t.stream()
+    s.send({"runId": "r", "events": [], "end": True})
+    activated(t, listener)
+    up.wait_sums(events=5)
+    t.check_runs({"r": list(range(5))})
+
+
+def test_unix_upstream(t):
+    path = os.path.join(t.dir, "upstream.sock")
+    up = t.upstream(unix_path=path)
+    t.lumnid(upstream={"url": "http://localhost", "unix_socket": path})
+    t.stream().send({"runId": "r", "events": [{"n": 1}], "end": True})
+    up.wait_sums(events=1)
+    t.check_runs({"r": [1]})
+
+
 # --- what keeps lumnid from starting ----------------------------------------
 
 def test_start_faults(t):
