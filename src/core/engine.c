@@ -119,7 +119,6 @@ engine_open(const struct conf *conf, const struct engine_env *env,
 	e->sealing_tail = &e->sealing;
 	e->runs = runs_new();
 	e->batch = batch_new();
-	e->parts = mem_alloc(RUNS_PARTS * sizeof *e->parts);
 	event_message_init(&e->message);
 	buf_init(&e->scratch, 0);
 
@@ -168,7 +167,6 @@ engine_close(struct engine *e, struct now now)
 		(void)sys->close(e->dir_fd);	/* gives the lock back */
 	runs_free(e->runs);
 	batch_free(e->batch);
-	free(e->parts);
 	event_message_free(&e->message);
 	buf_free(&e->scratch);
 	free(e->marks.v);

@@ -88,7 +88,6 @@ struct engine {
 	struct event_message	 message;
 	struct buf		 scratch;
 	struct spool_batch	 meta;
-	struct journal_part	*parts;		/* for state records */
 
 	struct engine_sealing	*sealing, **sealing_tail;
 	uint64_t		 leaving;	/* JSON bytes in `sealing` */

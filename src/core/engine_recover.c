@@ -155,8 +155,7 @@ engine_journal_state(void *arg, struct journal_state *st)
 	memcpy(e->saved, e->books.total, sizeof e->saved);
 	/* Newer marks may be lost, one by one, if the power goes now. */
 	st->batch_seq = e->batch_durable;
-	st->parts_n = runs_parts(e->runs, e->parts);
-	st->parts = e->parts;
+	st->parts_n = runs_parts(e->runs, &st->parts);
 }
 
 /*

@@ -37,6 +37,8 @@ struct runs {
 	struct runs_part *parts;
 	uint32_t	 *parts_buckets;	/* RUNS_PARTS of them */
 	uint64_t	  parts_written;
+	struct journal_part *out;	/* of runs_parts() */
+	size_t		  out_n, out_cap;
 };
 
 /* The three lists differ only in which link of the run they use. */
@@ -98,6 +100,7 @@ runs_free(struct runs *rs)
 	}
 	free(rs->buckets);
 	free(rs->parts);
+	free(rs->out);
 	free(rs->parts_buckets);
 	free(rs);
 }
@@ -386,16 +389,29 @@ runs_remember(struct runs *rs, uint64_t hash, uint32_t part)
 	*bucket = slot + 1;
 }
 
+static void
+runs_parts_put(struct runs *rs, uint64_t hash, uint32_t part)
+{
+	if (rs->out_n == rs->out_cap) {
+		rs->out_cap = rs->out_cap == 0 ? 256 : rs->out_cap * 2;
+		rs->out = mem_grow(rs->out, rs->out_cap, sizeof *rs->out);
+	}
+	rs->out[rs->out_n++] = (struct journal_part){ hash, part };
+}
+
 size_t
-runs_parts(const struct runs *rs, struct journal_part *dst)
+runs_parts(struct runs *rs, const struct journal_part **ret)
 {
 	uint64_t end = rs->parts_written;
 	uint64_t from = end > RUNS_PARTS ? end - RUNS_PARTS : 0;
-	size_t n = 0;
 
-	for (uint64_t i = from; i < end; i++) {
-		const struct runs_part *p = &rs->parts[i % RUNS_PARTS];
-		dst[n++] = (struct journal_part){ p->hash, p->part };
-	}
-	return n;
+	rs->out_n = 0;
+	for (uint64_t i = from; i < end; i++)
+		runs_parts_put(rs, rs->parts[i % RUNS_PARTS].hash,
+		    rs->parts[i % RUNS_PARTS].part);
+	for (const struct run *r = rs->idle.head; r != NULL; r = r->idle.next)
+		if (r->part > 1)
+			runs_parts_put(rs, r->hash, r->part);
+	*ret = rs->out;
+	return rs->out_n;
 }

@@ -98,7 +98,11 @@ uint64_t	 runs_bytes(const struct runs *);	/* of JSON */
 
 /* Part numbers of runs that are not open. */
 void		 runs_remember(struct runs *, uint64_t hash, uint32_t part);
-/* Fill dst, oldest first; room for RUNS_PARTS. Returns how many. */
-size_t		 runs_parts(const struct runs *, struct journal_part *dst);
+/*
+ * What a restart has to know: the part numbers remembered, oldest first, then
+ * those of open runs that have had parts before. The array belongs to the
+ * table until the next call.
+ */
+size_t		 runs_parts(struct runs *, const struct journal_part **ret);
 
 #endif

@@ -249,6 +249,47 @@ START_TEST(parts_count_on_over_restarts)
 }
 END_TEST
 
+/*
+ * A run that stays open while its earlier parts leave the journal began at
+ * part 1 again after a restart: the marks that told its number were deleted.
+ */
+START_TEST(an_open_run_keeps_its_part)
+{
+	struct world *w = world_new(40, dir, "events: {max_message: 64KiB}\n"
+	    "storage: {journal_max: 2MiB}\n"
+	    "runs: {max_bytes: 256KiB, max_events: 50}");
+	bool gone;
+
+	world_send(w, 0, 50, false, true);
+	world_turn(w);
+	world_send(w, 0, 1, false, true);
+	for (int i = 0; i < 400; i++) {
+		size_t at[WORLD_REQUESTS];
+
+		world_send(w, 1 + (unsigned)i % 20, 20, true, true);
+		/* It stays alive, and its events stay young. */
+		if (i % 49 == 0)
+			world_send(w, 0, 49, false, true);
+		world_turn(w);
+		size_t n = world_requests(w, at);
+		for (size_t k = 0; k < n; k++)
+			world_answer(w, at[k], 202, true, NULL);
+		world_sleep(w, 1100);
+	}
+	gone = seglog_at(journal_log(w->engine->journal), 0).segno > 2;
+	ck_assert(gone);
+	uint32_t had = w->run[0].last_part;
+	ck_assert_uint_gt(had, 1);
+	world_close(w);
+	world_open(w);
+	world_send(w, 0, 1, true, true);
+	world_drain(w);
+	ck_assert_uint_eq(w->run[0].last_part, had + 1);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(an_end_survives)
 {
 	struct world *w = world_new(10, dir, "");
@@ -504,6 +545,7 @@ main(void)
 	tcase_add_test(tc, parts_go_one_by_one);
 	tcase_add_test(tc, restart_splits_no_run);
 	tcase_add_test(tc, parts_count_on_over_restarts);
+	tcase_add_test(tc, an_open_run_keeps_its_part);
 	tcase_add_test(tc, an_end_survives);
 	tcase_add_test(tc, crash_between_batch_and_mark);
 	tcase_add_test(tc, failed_sync_is_told_and_mended);

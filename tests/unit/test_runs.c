@@ -128,13 +128,13 @@ END_TEST
 
 START_TEST(part_memory_is_bounded)
 {
-	static struct journal_part parts[RUNS_PARTS];
+	const struct journal_part *parts;
 	struct runs *rs = runs_new();
 
 	for (uint64_t i = 0; i < RUNS_PARTS * 2 + 10; i++)
 		runs_remember(rs, i * 0x9e3779b97f4a7c15ull,
 		    (uint32_t)i + 2);
-	size_t n = runs_parts(rs, parts);
+	size_t n = runs_parts(rs, &parts);
 	ck_assert_uint_eq(n, RUNS_PARTS);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t k = RUNS_PARTS + 10 + i;
@@ -144,8 +144,15 @@ START_TEST(part_memory_is_bounded)
 	}
 	/* The same run again takes no second place. */
 	runs_remember(rs, parts[5].run_hash, 77);
-	ck_assert_uint_eq(runs_parts(rs, parts), RUNS_PARTS);
+	ck_assert_uint_eq(runs_parts(rs, &parts), RUNS_PARTS);
 	ck_assert_uint_eq(parts[5].part, 77);
+	/* An open run that has had parts comes last. */
+	struct run *r = runs_open(rs, "open", 4, at(1));
+	r->part = 9;
+	(void)runs_open(rs, "fresh", 5, at(1));
+	ck_assert_uint_eq(runs_parts(rs, &parts), RUNS_PARTS + 1);
+	ck_assert_uint_eq(parts[RUNS_PARTS].run_hash, runs_hash("open", 4));
+	ck_assert_uint_eq(parts[RUNS_PARTS].part, 9);
 	runs_free(rs);
 }
 END_TEST
