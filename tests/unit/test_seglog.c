@@ -173,7 +173,7 @@ static void
 make_three(struct help_dir *d)
 {
 	struct seglog *l = open_log(d, 200, 4096);
-	char text[8];
+	char text[16];
 
 	for (int i = 0; i < SEGS; i++) {
 		ck_assert_int_eq(seglog_roll(l, HELP_NOW, NULL), 0);
