@@ -116,7 +116,9 @@ class Packer {
 		this.open.clear();
 		try {
 			write();
-			return Buffer.from(this.buf.subarray(0, this.len));
+			const out = Buffer.allocUnsafe(this.len);
+			this.buf.copy(out, 0, 0, this.len);
+			return out;
 		} finally {
 			/* One huge event must not hold its memory for ever. */
 			if (this.buf.length > this.keep)
@@ -183,14 +185,8 @@ class Packer {
 		/* UTF-8 of n UTF-16 units has n..3n bytes. */
 		if (chars > this.max)
 			throw new TooLarge('string over ' + this.max + ' bytes');
-		if (chars <= 10) {
-			/* Within a fixstr whatever the characters are. */
-			this.room(1 + 3 * chars);
-			const n = this.buf.utf8Write(s, this.len + 1);
-			this.buf[this.len] = 0xa0 | n;
-			this.len += 1 + n;
+		if (chars < 32 && this.short(s, chars))
 			return;
-		}
 		const n = Buffer.byteLength(s);
 		if (n < 32)
 			this.byte(0xa0 | n);
@@ -203,6 +199,25 @@ class Packer {
 		this.room(n);
 		this.buf.utf8Write(s, this.len, n);
 		this.len += n;
+	}
+
+	/*
+	 * Keys and names are short and ASCII as a rule: a loop is faster than
+	 * the way out of JavaScript. Returns false for any other string.
+	 */
+	short(s, chars) {
+		this.room(1 + chars);
+		const { buf } = this;
+		let at = this.len;
+		buf[at++] = 0xa0 | chars;
+		for (let i = 0; i < chars; i++) {
+			const c = s.charCodeAt(i);
+			if (c > 0x7f)
+				return false;
+			buf[at++] = c;
+		}
+		this.len = at;
+		return true;
 	}
 
 	bin(bytes) {

@@ -55,7 +55,8 @@ class Run {
 
 	start(fields) {
 		this.#started = performance.now();
-		this.#emit('run_start', this.id, undefined, fields);
+		this.#guard(() => this.#emit('run_start', this.id, undefined,
+		    fields));
 		return this;
 	}
 
@@ -89,13 +90,26 @@ class Run {
 		if (this.#ended)
 			return;
 		this.#ended = true;
-		const f = { status: 'ok', ...fields };
-		if (fields?.error !== undefined) {
-			f.status = fields.status ?? error_status(fields.error);
-			this.#explain(f, this.failures);
+		this.#guard(() => {
+			const f = { status: 'ok', ...fields };
+			if (f.error !== undefined) {
+				f.status = fields.status ?? error_status(f.error);
+				this.#explain(f, this.failures);
+			}
+			f.durationMs ??= elapsed(this.#started);
+			this.#emit('run_end', this.id, undefined, f,
+			    { end: true });
+		});
+	}
+
+	/* What the agent passes may throw when looked at: one event is lost. */
+	#guard(fn) {
+		try {
+			return fn();
+		} catch {
+			this.#client().send(this.id, null);
+			return undefined;
 		}
-		f.durationMs ??= elapsed(this.#started);
-		this.#emit('run_end', this.id, undefined, f, { end: true });
 	}
 
 	/* Call fn(run) with this as the current run. */
@@ -116,39 +130,55 @@ class Run {
 
 	/* One event for a call that was made through a wrapper. */
 	record_call(type, here, fields, err) {
-		const f = { ...fields };
-		if (err !== undefined) {
-			f.error = err.value;
-			f.status = error_status(err.value);
-			this.#explain(f, here.failures, here.stepId);
-			if (f.status === 'failed')
-				here.above.add(err.value, f.error,
-				    f.originId ?? here.stepId);
-		}
-		this.#emit(type, here.stepId, here.parentId, f,
-		    { cut: CUT, heavy: ['args', 'result'] });
+		this.#guard(() => {
+			const f = { ...fields };
+			if (err !== undefined) {
+				f.error = err.value;
+				f.status = error_status(err.value);
+				this.#explain(f, here.failures);
+				if (f.status === 'failed')
+					here.above.add(err.value, f.error,
+					    f.originId ?? here.stepId);
+			}
+			this.#emit(type, here.stepId, here.parentId, f,
+			    { cut: CUT, heavy: ['args', 'result'] });
+		});
 	}
 
 	#record(type, fields, with_status) {
-		const f = { ...fields };
-		const id = String(f.stepId ?? step_id());
-		const here = place.getStore();
-		const parent = f.parentId ??
-		    (here?.run === this ? here.stepId : this.id);
-		delete f.stepId;
-		delete f.parentId;
-		if (with_status) {
-			f.status ??= f.error === undefined ? 'ok' :
-			    error_status(f.error);
-			if (f.error !== undefined) {
-				const err = f.error;
-				this.#explain(f, new Failures());
-				if (f.status === 'failed')
-					this.#above(parent).add(err, f.error, id);
-			}
-		}
-		this.#emit(type, id, parent, f);
-		return id;
+		return this.#guard(() => {
+			const id = String(fields?.stepId ?? step_id());
+			const here = place.getStore();
+			const parent = fields?.parentId ??
+			    (here?.run === this ? here.stepId : this.id);
+			const event = this.#event(type, id, parent, fields);
+			if (with_status)
+				this.#judge(event);
+			this.#client().send(this.id, event);
+			return id;
+		}) ?? step_id();
+	}
+
+	/* The status of a step that was told of by hand. */
+	#judge(event) {
+		const err = event.error;
+		event.status ??= err === undefined ? 'ok' : error_status(err);
+		if (err === undefined)
+			return;
+		this.#explain(event, new Failures());
+		if (event.status === 'failed')
+			this.#above(event.parentId).add(err, event.error,
+			    event.stepId);
+	}
+
+	/* fields are not changed: they are the caller's. */
+	#event(type, stepId, parentId, fields) {
+		const event = { type, at: Timestamp.fromMs(Date.now()), stepId,
+			parentId };
+		for (const key of Object.keys(fields ?? {}))
+			if (key !== 'stepId' && key !== 'parentId')
+				event[key] = fields[key];
+		return event;
 	}
 
 	/* The failures of the step that is the parent, as far as is known. */
@@ -171,10 +201,8 @@ class Run {
 	}
 
 	#emit(type, stepId, parentId, fields, options) {
-		this.#client().send(this.id, {
-			type, at: Timestamp.fromMs(Date.now()), stepId, parentId,
-			...fields,
-		}, options);
+		this.#client().send(this.id,
+		    this.#event(type, stepId, parentId, fields), options);
 	}
 }
 

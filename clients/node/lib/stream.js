@@ -198,13 +198,15 @@ class Stream {
 
 	/* write(2): the number of bytes taken, 0 where it would have to wait. */
 	write(bytes) {
+		/* A broken connection is told of by its close. */
+		if (this.socket.destroyed || !this.socket.writable)
+			return 0;
 		const fd = this.fd();
 		if (fd < 0)
 			return this.write_stream(bytes);
 		try {
 			return writeSync(fd, bytes, 0, bytes.length);
 		} catch {
-			/* A broken connection is told of by its close. */
 			return 0;
 		}
 	}

@@ -191,6 +191,12 @@ test('whatever is thrown, returned or passed is no trouble', async () => {
 	lumni.run('').toolCall();
 	lumni.run(undefined).end(null);
 	lumni.run('odd').event('own', { a: bad });
+	const worse = new Proxy({}, { ownKeys() { throw new Error('trap'); } });
+	for (const fields of [worse, bad, 7, 'text', { stepId: Symbol('s') }]) {
+		const run = lumni.run('odd').start(fields);
+		assert.strictEqual(typeof run.toolCall(fields), 'string');
+		run.end(fields);
+	}
 	lumni.run('odd-end').end();
 	const events = await server.whole_run('odd-end');
 	assert.strictEqual(events.length, 1 + lumni_client(events));
