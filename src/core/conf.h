@@ -156,5 +156,10 @@ const char *conf_restart_keys(const struct conf *, const struct conf *,
  */
 int	conf_api_key(const struct conf *, char *dst, size_t n,
 	    int64_t *ret_mtime_ns, struct why *) MUSTUSE;
+/*
+ * Is the key file not one of the configuration but systemd's credential
+ * ($CREDENTIALS_DIRECTORY/api_key)? A service is installed before its key is.
+ */
+bool	conf_key_is_credential(const struct conf *);
 
 #endif

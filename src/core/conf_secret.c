@@ -82,9 +82,8 @@ environment_key(const struct conf *cf, char *dst, size_t n,
 	return r == -ENODATA ? -EINVAL : r;
 }
 
-/* Is the file not one of the configuration but systemd's credential? */
-static bool
-is_credential(const struct conf *cf)
+bool
+conf_key_is_credential(const struct conf *cf)
 {
 	const struct conf_key *key = conf_key_find("upstream.api_key_file");
 
@@ -135,7 +134,7 @@ conf_api_key(const struct conf *cf, char *dst, size_t n,
 	else
 		r = read_key(fd, path, dst, n, why);
 	(void)close(fd);	/* nothing was written */
-	if (r == -ENODATA && is_credential(cf))
+	if (r == -ENODATA && conf_key_is_credential(cf))
 		return cf->upstream.api_key == NULL ? no_credential(why) :
 		    environment_key(cf, dst, n, ret_mtime_ns, why);
 	if (r == -ENODATA)

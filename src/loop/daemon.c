@@ -289,6 +289,20 @@ daemon_open_engine(struct daemon *d, struct why *why)
 	return r;
 }
 
+/*
+ * A key that is missing at the start is a mistake in the configuration. Only a
+ * freshly installed service may wait for its key: it keeps what it gets.
+ */
+static int
+daemon_check_key(const struct conf *conf, struct why *why)
+{
+	char key[4096];
+	int r = conf_api_key(conf, key, sizeof key, NULL, why);
+
+	explicit_bzero(key, sizeof key);
+	return r < 0 && conf_key_is_credential(conf) ? 0 : r;
+}
+
 static size_t
 daemon_connections(void *arg)
 {
@@ -306,7 +320,8 @@ daemon_open(struct daemon *d, struct why *why)
 
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
-	if ((r = listen_inherit(&li, why)) < 0 ||
+	if ((r = daemon_check_key(conf, why)) < 0 ||
+	    (r = listen_inherit(&li, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);

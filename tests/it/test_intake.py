@@ -389,37 +389,45 @@ def test_start_faults(t):
     fails(t, 1, blocked, storage={"dir": os.path.join(blocked, "data")})
 
 
-def without_key(t, mode, said):
-    """Events are taken and kept; it says what to do; a key that comes, or a
-    file that is put right, is used without a restart."""
-    up = t.upstream()
-    key = os.path.join(t.dir, "key")
-    if mode:
-        with open(key, "w", encoding="ascii") as f:
-            f.write(KEY + "\n")
-        os.chmod(key, mode)
-    t.lumnid(env={"LUMNI_API_KEY": ""}, upstream={"api_key_file": key})
-    t.daemon.wait_line(f"no_api_key.*{key} {said}")
-    s = t.stream()
-    t.equal(s.ask({"runId": "r", "events": [{"n": 1}], "end": True,
-                   "ack": 1}), {"ack": 1})
-    if not mode:
-        with open(key + ".new", "w", encoding="ascii") as f:
-            f.write(KEY + "\n")
-        os.chmod(key + ".new", 0o600)
-        os.rename(key + ".new", key)
-    os.chmod(key, 0o600)
-    up.wait_sums(events=1)
-    t.check_runs({"r": [1]})
-    t.true(KEY not in t.daemon.log(10000), "the key is in the log")
-
-
 def test_no_key(t):
-    without_key(t, 0, "does not exist")
+    t.upstream()
+    fails(t, 1, "api_key_file", env={"LUMNI_API_KEY": ""})
+    t.conf = None
+    key = os.path.join(t.dir, "absent")
+    fails(t, 1, key, "does not exist; write the API key into it",
+          env={"LUMNI_API_KEY": ""}, upstream={"api_key_file": key})
 
 
 def test_key_for_all_to_read(t):
-    without_key(t, 0o644, "can be read by everyone; chmod")
+    t.upstream()
+    key = os.path.join(t.dir, "key")
+    with open(key, "w", encoding="ascii") as f:
+        f.write(KEY + "\n")
+    os.chmod(key, 0o644)
+    fails(t, 1, key, "can be read by everyone; chmod o-rwx",
+          env={"LUMNI_API_KEY": ""}, upstream={"api_key_file": key})
+
+
+def test_credential_that_comes_later(t):
+    """A service is installed before its key: what comes is kept, and sent
+    once the key is there, without a restart."""
+    up = t.upstream()
+    key = os.path.join(t.dir, "api_key")
+    with open(key, "w", encoding="ascii") as f:
+        f.write("\n")
+    os.chmod(key, 0o600)
+    t.lumnid(env={"LUMNI_API_KEY": "", "CREDENTIALS_DIRECTORY": t.dir})
+    t.daemon.wait_line("no_api_key.*there is no API key")
+    s = t.stream()
+    t.equal(s.ask({"runId": "r", "events": [{"n": 1}], "end": True,
+                   "ack": 1}), {"ack": 1})
+    with open(key + ".new", "w", encoding="ascii") as f:
+        f.write(KEY + "\n")
+    os.chmod(key + ".new", 0o600)
+    os.rename(key + ".new", key)
+    up.wait_sums(events=1)
+    t.check_runs({"r": [1]})
+    t.true(KEY not in t.daemon.log(10000), "the key is in the log")
 
 
 def test_storage_in_use(t):
