@@ -11,10 +11,11 @@ from lumnid_it import wait_for
 
 
 def test_ten_terms_with_the_upstream_away_and_back(t):
-    """The upstream does not honour keys here: a batch that came twice would
-    be seen."""
+    """The upstream honours keys, over its restarts too: when it goes away
+    between taking a batch and answering, the batch comes again under its key,
+    and only so."""
     rng = random.Random(11)
-    up = t.upstream()
+    up = t.upstream(dedupe=True)
     t.lumnid(log={"level": "info"}, runs={"idle": "300ms"})
     crowd = Crowd(t, seed=11)
     for i in range(10):
@@ -26,10 +27,10 @@ def test_ten_terms_with_the_upstream_away_and_back(t):
         t.daemon.stop()
         t.lumnid()
         if i % 3 == 2:
-            up = t.upstream()
+            up = t.upstream(dedupe=True)
     crowd.finish()
     if not up.alive():
-        up = t.upstream()
+        up = t.upstream(dedupe=True)
     refused = sum(len(c.refused) for c in crowd.clients)
     t.check_runs(crowd.sent(), may_lack=crowd.may_lack(), seconds=90)
     t.daemon.stop()
