@@ -202,6 +202,32 @@ def test_full(t):
     t.true(reports, "no report")
 
 
+def test_killed(t):
+    """What a durable flush has vouched for survives a SIGKILL, each time;
+    what it has not may be lost, but nothing comes twice."""
+    t.upstream()
+    t.lumnid(log={"level": "info"})
+    agent = Agent(t, "durable")
+    for _ in range(5):
+        safe = 0
+        while safe < 500:
+            safe += agent.line()["safe"]
+        t.daemon.kill()
+        t.lumnid()
+    agent.go()
+    told = agent.finish()[-1]
+    wait_for("the ends of the runs", lambda: sum(
+        events[-1]["type"] == "run_end" for events in t.runs().values()) == 5)
+    t.daemon.stop()
+    came = [e["n"] for events in t.runs().values() for e in events
+            if "n" in e]
+    t.equal(len(came), len(set(came)), "each once")
+    lost = sorted(set(told["vouched"]) - set(came))
+    t.true(not lost, f"vouched for and lost: {lost[:10]}")
+    print(f"# {told['sent']} sent, {len(told['vouched'])} vouched for, "
+          f"{len(came)} came")
+
+
 def cost(t, name, before=None, address=None):
     """What the client takes of the time of an agent that does some 40 ms of
     work for each two events (a model's answer takes far longer): the best of

@@ -40,6 +40,10 @@ class Client {
 	#dropped_total = 0;
 	#reported = 0;
 	#drops = null;
+	/* Those who wait for an ack: its id to a function of the outcome. */
+	#asked = new Map();
+	#asks = 0;
+	#last_run = 'lumni';
 
 	/*
 	 * address, disabled: code beats environment beats default. queueBytes,
@@ -67,7 +71,8 @@ class Client {
 			    (item) => this.#lose('socket', item));
 		else if (at)
 			this.#transport = new Stream(at.path, this.#queue,
-			    (item) => this.#lose('refused', item));
+			    (item) => this.#lose('refused', item),
+			    (answer) => this.#answered(answer));
 		install_exit_hooks();
 		clients.add(this);
 	}
@@ -166,6 +171,7 @@ class Client {
 		if (this.#drops !== null && runId !== null)
 			this.#report(runId);
 		this.#queue.push({ bytes, events, runId });
+		this.#last_run = runId ?? this.#last_run;
 		this.#schedule();
 		return true;
 	}
@@ -245,29 +251,53 @@ class Client {
 
 	/*
 	 * Resolves when everything is handed over: true; or with false after
-	 * ms, or as soon as it is known that lumnid is not there.
+	 * ms, or as soon as it is known that lumnid is not there. With durable,
+	 * true means that lumnid has said it is safe on its disk.
 	 */
-	flush(ms = 1000) {
+	async flush(ms = 1000, options = undefined) {
+		const transport = this.#transport;
+		this.#report_last();
+		if (transport === null)
+			return this.disabled;
+		const end = Date.now() + ms;
+		const safe = options?.durable ? this.#ask(ms) : true;
+		const ok = await within(ms, (done) => transport.when_idle(done),
+		    (done) => transport.forget(done));
+		if (!ok || safe === true)
+			return ok;
+		return await within(end - Date.now(), (done) => safe.then(done));
+	}
+
+	/*
+	 * A message without events has its ack when all that was taken before
+	 * it is durable.
+	 */
+	#ask(ms) {
+		if (!(this.#transport instanceof Stream))
+			return Promise.resolve(false);
+		const ack = ++this.#asks;
+		const bytes = this.#packer.message(this.#last_run, [], false, ack);
+		this.#queue.push({ bytes, events: 0, runId: this.#last_run });
 		return new Promise((resolve) => {
-			const transport = this.#transport;
-			this.#report_last();
-			if (transport === null)
-				return resolve(this.disabled);
-			let timer = null;
-			const done = (ok) => {
+			const timer = setTimeout(() => answer(false), ms);
+			timer.unref();
+			const answer = (ok) => {
 				clearTimeout(timer);
+				this.#asked.delete(ack);
 				resolve(ok);
 			};
-			timer = setTimeout(() => {
-				transport.forget(done);
-				resolve(transport.idle());
-			}, ms);
-			try {
-				transport.when_idle(done);
-			} catch {
-				done(false);
-			}
+			this.#asked.set(ack, answer);
 		});
+	}
+
+	/* null: the connection is gone, and with it all answers. */
+	#answered(answer) {
+		if (answer === null) {
+			for (const done of Array.from(this.#asked.values()))
+				done(false);
+			return;
+		}
+		this.#asked.get(answer.get('ack'))?.(!answer.has('error'));
 	}
 
 	/* Flush, then let go of the socket. Later events are dropped. */
@@ -327,6 +357,29 @@ class Client {
 		for (const client of clients)
 			Client.#at_exit(client);
 	}
+}
+
+/*
+ * What begin(done) tells done, or false after ms, when undo(done) is called.
+ * The process stays alive meanwhile.
+ */
+function
+within(ms, begin, undo) {
+	return new Promise((resolve) => {
+		const done = (ok) => {
+			clearTimeout(timer);
+			resolve(ok);
+		};
+		const timer = setTimeout(() => {
+			undo?.(done);
+			resolve(false);
+		}, Math.max(ms, 0));
+		try {
+			begin(done);
+		} catch {
+			done(false);
+		}
+	});
 }
 
 /* One report of two; b, the newer, may be null. */

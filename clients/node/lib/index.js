@@ -49,8 +49,8 @@ step(name, fn) {
 }
 
 function
-flush(ms) {
-	return defaultClient().flush(ms);
+flush(ms, options) {
+	return defaultClient().flush(ms, options);
 }
 
 function

@@ -16,6 +16,7 @@
 const net = require('node:net');
 const { writeSync } = require('node:fs');
 const { AsyncResource } = require('node:async_hooks');
+const { Answers } = require('./answers.js');
 
 /* As much as one write is asked to take, and all writes of one turn. */
 const WRITE_MAX = 64 * 1024;
@@ -44,12 +45,14 @@ const scope = new AsyncResource('lumni', { requireManualDestroy: true });
 class Stream {
 	/*
 	 * path: of the socket. queue: what is to be sent. on_lost(item): that
-	 * message has broken the connection again and again.
+	 * message has broken the connection again and again. on_answer(map):
+	 * lumnid has said this; null when it can answer no more.
 	 */
-	constructor(path, queue, on_lost) {
+	constructor(path, queue, on_lost, on_answer) {
 		this.path = path;
 		this.queue = queue;
 		this.on_lost = on_lost;
+		this.on_answer = on_answer;
 		this.state = DOWN;
 		this.socket = null;
 		this.timer = null;
@@ -90,8 +93,11 @@ class Stream {
 			this.socket = socket;
 			socket.unref();
 			socket.on('connect', () => this.on_connect(socket));
-			/* What lumnid says is for those who ask for acks. */
-			socket.on('data', () => {});
+			const answers = new Answers();
+			socket.on('data', (data) => {
+				for (const answer of answers.read(data))
+					this.on_answer(answer);
+			});
 			socket.on('error', () => {});
 			socket.on('close', () => this.on_close(socket));
 		});
@@ -112,6 +118,7 @@ class Stream {
 		this.socket = null;
 		this.stop_timer();
 		this.put_back();
+		this.on_answer(null);
 		if (was_up)
 			this.backoff_ms = 0;
 		else

@@ -8,7 +8,7 @@ const assert = require('node:assert');
 const dgram = require('node:dgram');
 const fs = require('node:fs');
 const path = require('node:path');
-const { decodeMulti } = require('@msgpack/msgpack');
+const { decodeMulti, encode } = require('@msgpack/msgpack');
 const { Client } = require('lumni');
 const { Server, events_of, node, sleep, temporary, wait_for } =
     require('./support.js');
@@ -221,6 +221,53 @@ test('flush tells whether all was handed over', async () => {
 	assert.ok(Date.now() - since < 2000);
 	await absent.close(0);
 });
+
+test('a durable flush: true only when lumnid has said so', async () => {
+	await with_server(async (server, client) => {
+		/* In pieces, and with other answers between. */
+		server.answer = (message, socket) => {
+			if (message.ack === undefined)
+				return;
+			const answer = Buffer.from(encode({ ack: message.ack,
+				...server.fault }));
+			for (const byte of Buffer.concat([
+				Buffer.from(encode({ ack: 9999 })),
+				Buffer.from(encode({ error: 'x'.repeat(300),
+					code: 'other' })), answer]))
+				socket.write(Buffer.from([byte]));
+		};
+		for (let i = 0; i < 5; i++) {
+			client.send('r', { i });
+			assert.strictEqual(
+			    await client.flush(5000, { durable: true }), true);
+			assert.strictEqual(server.run('r').length, i + 1);
+		}
+		server.fault = { error: 'no room', code: 'full' };
+		assert.strictEqual(await client.flush(5000, { durable: true }),
+		    false);
+		server.answer = (message, socket) => socket.destroy();
+		assert.strictEqual(await client.flush(5000, { durable: true }),
+		    false);
+		server.answer = undefined;
+		assert.strictEqual(await client.flush(50, { durable: true }),
+		    false);
+		assert.strictEqual(await client.flush(1000), true);
+	});
+	const udp = new Client({ address: 'udp://127.0.0.1:9' });
+	assert.strictEqual(await udp.flush(50, { durable: true }), false);
+	await udp.close(0);
+});
+
+test('answers that are none end the reading, not the writing', () =>
+	with_server(async (server, client) => {
+		server.answer = (message, socket) =>
+		    socket.write(Buffer.alloc(40000, 0x93));
+		for (let i = 0; i < 20; i++) {
+			client.send('r', { i });
+			await client.flush();
+		}
+		await server.wait(20);
+	}));
 
 test('code beats environment beats default', () => {
 	const before = { ...process.env };

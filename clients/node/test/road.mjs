@@ -165,5 +165,32 @@ cost() {
 	await meet('end');
 }
 
-await { graph, many, phases, cost }[what]();
+/* Tells of each event of which a durable flush has said that it is safe. */
+async function
+durable() {
+	let stop = false;
+	input.next().then(() => { stop = true; });
+	const safe = [];
+	let n = 0;
+	while (!stop) {
+		const first = n;
+		for (let i = 0; i < 20; i++, n++)
+			lumni.send('d' + n % 5, { type: 'custom', n });
+		const ok = await lumni.flush(5000, { durable: true });
+		for (let i = first; ok && i < n; i++)
+			safe.push(i);
+		say({ safe: ok ? n - first : 0 });
+		if (!ok)
+			await sleep(10);
+	}
+	while (!await lumni.flush(1000, { durable: true }))
+		await sleep(50);
+	for (let run = 0; run < 5; run++)
+		lumni.run('d' + run).end();
+	while (!await lumni.flush(1000))
+		await sleep(50);
+	say({ sent: n, vouched: safe, ...lumni.stats() });
+}
+
+await { graph, many, phases, durable, cost }[what]();
 process.stdin.destroy();

@@ -47,6 +47,7 @@ wait_for(what, condition, seconds = 20) {
 function
 events_of(message) {
 	if (Array.isArray(message.events))
+		/* A message that only asks for an ack has none. */
 		return message.events.map((event, i) => ({
 			...event, runId: message.runId,
 			end: message.end === true && i === message.events.length - 1,
@@ -83,22 +84,24 @@ class Server {
 		socket.on('close', () => this.sockets.delete(socket));
 		socket.on('data', (data) => {
 			rest = Buffer.concat([rest, data]);
-			rest = this.#decode(rest);
+			rest = this.#decode(rest, socket);
 		});
 		if (!this.paused)
 			socket.resume();
 	}
 
 	/* Returns the bytes of the message that is not whole yet. */
-	#decode(bytes) {
+	#decode(bytes, socket) {
 		let used = 0;
 		for (;;) {
 			const n = whole(bytes, used);
 			if (n === 0)
 				return bytes.subarray(used);
 			const one = bytes.subarray(used, used + n);
-			for (const value of decodeMulti(one, { useBigInt64: true }))
+			for (const value of decodeMulti(one, { useBigInt64: true })) {
 				this.messages.push(value);
+				this.answer?.(value, socket);
+			}
 			used += n;
 		}
 	}

@@ -105,6 +105,14 @@ export interface SendOptions {
   end?: boolean;
 }
 
+export interface FlushOptions {
+  /**
+   * Resolve with true only when lumnid has said that all of it is safe on its
+   * disk. Not by UDP.
+   */
+  durable?: boolean;
+}
+
 /** One agent's connection to lumnid. No method waits, throws or logs. */
 export class Client {
   constructor(options?: ClientOptions);
@@ -120,7 +128,7 @@ export class Client {
    * Resolves with true when all is handed over; with false after `ms`, or as
    * soon as it is known that lumnid is not there. Never rejects.
    */
-  flush(ms?: number): Promise<boolean>;
+  flush(ms?: number, options?: FlushOptions): Promise<boolean>;
   /** Flush, then let go of the socket. */
   close(ms?: number): Promise<boolean>;
   stats(): Stats;
@@ -183,7 +191,7 @@ export function step<F extends (...args: any[]) => any>(name: string, fn: F): F;
 export function send(runId: RunId, event: object, options?: SendOptions): boolean;
 export function change(fields: object): boolean;
 export function policy(fields: object): boolean;
-export function flush(ms?: number): Promise<boolean>;
+export function flush(ms?: number, options?: FlushOptions): Promise<boolean>;
 export function close(ms?: number): Promise<boolean>;
 export function stats(): Stats;
 export const version: string;
