@@ -209,6 +209,10 @@ class Stream {
 		if (this.socket.destroyed || !this.socket.writable)
 			return 0;
 		const fd = this.fd();
+		/* Between its end and its close, a socket takes everything and
+		 * sends nothing. */
+		if (this.socket.destroyed || this.socket.writableEnded)
+			return 0;
 		if (fd < 0)
 			return this.write_stream(bytes);
 		try {
