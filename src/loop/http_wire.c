@@ -145,11 +145,25 @@ http_request_version(const struct conf *conf)
 	return CURL_HTTP_VERSION_1_1;
 }
 
+/*
+ * libcurl 7.87 to 7.88 break the second request of a connection that speaks
+ * HTTP/2 from its first byte (curl's issue 10634).
+ */
+static bool
+http_request_must_not_reuse(long version)
+{
+	unsigned v = curl_version_info(CURLVERSION_NOW)->version_num;
+
+	return version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE &&
+	    v >= 0x075700 && v < 0x080000;
+}
+
 static CURLcode
 http_request_set_route(CURL *easy, const struct conf *conf)
 {
 	const char *proxy = conf->upstream.proxy;
 	int64_t connect_ms = conf->upstream.timeout_ms;
+	long version = http_request_version(conf);
 	CURLcode r = CURLE_OK;
 
 	if (connect_ms > HTTP_WIRE_CONNECT_MS)
@@ -160,7 +174,11 @@ http_request_set_route(CURL *easy, const struct conf *conf)
 	SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_HTTP_VERSION, http_request_version(conf));
+	SET(CURLOPT_HTTP_VERSION, version);
+	if (http_request_must_not_reuse(version)) {
+		SET(CURLOPT_FRESH_CONNECT, 1L);
+		SET(CURLOPT_FORBID_REUSE, 1L);
+	}
 	/* Where HTTP/2 may come, wait to learn it, and share a connection. */
 	SET(CURLOPT_PIPEWAIT, 1L);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -184,6 +202,13 @@ http_request_set_callbacks(CURL *easy, struct http_request *rq)
 
 	SET(CURLOPT_PRIVATE, (void *)rq);
 	SET(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/*
+	 * The end of a request must not wait for the thread that resolves its
+	 * name: where a name server is silent, that is tens of seconds.
+	 */
+	SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
 	SET(CURLOPT_ERRORBUFFER, rq->error);
 	SET(CURLOPT_HEADERFUNCTION, on_curl_header);
 	SET(CURLOPT_HEADERDATA, (void *)rq);
