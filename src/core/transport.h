@@ -53,7 +53,8 @@ enum transport_result {
 
 struct transport_answer {
 	enum transport_result	 result;
-	int			 status;	/* HTTP, 100..599 */
+	/* HTTP, 100..599; TRANSPORT_PROXY: the proxy's, or 0 */
+	int			 status;
 	char			 retry_after[64];	/* raw, "" when absent */
 	char			 detail[256];	/* for a person */
 	const char		*body;		/* at most 4 KiB, may be cut */

@@ -53,6 +53,14 @@ verdict_status(int status)
 	return VERDICT_RETRY;
 }
 
+/* A proxy that wants other credentials, or does not let us through. */
+static bool
+verdict_proxy_refuses(const struct transport_answer *a)
+{
+	return a->result == TRANSPORT_PROXY && (a->status == 401 ||
+	    a->status == 403 || a->status == 405 || a->status == 407);
+}
+
 void
 verdict_rule(const struct transport_answer *a, struct wall wall,
     struct verdict_ruling *ret)
@@ -81,10 +89,16 @@ verdict_rule(const struct transport_answer *a, struct wall wall,
 	case TRANSPORT_CANCELLED:
 		ret->verdict = VERDICT_LOCAL;
 		return;
+	case TRANSPORT_PROXY:
+		if (verdict_proxy_refuses(a)) {
+			ret->verdict = VERDICT_HOLD;
+			ret->all_routes = true;
+			return;
+		}
+		break;
 	case TRANSPORT_NO_ANSWER:
 	case TRANSPORT_DNS:
 	case TRANSPORT_TLS:
-	case TRANSPORT_PROXY:
 		break;
 	}
 	ret->verdict = VERDICT_RETRY;
@@ -118,8 +132,9 @@ const char *
 verdict_explain(const struct transport_answer *a, char *dst, size_t n)
 {
 	if (a->result != TRANSPORT_ANSWERED) {
-		(void)snprintf(dst, n, "%s", a->detail[0] != '\0' ?
-		    a->detail : "no answer");
+		(void)snprintf(dst, n, "%s%s", a->detail[0] != '\0' ?
+		    a->detail : "no answer", verdict_proxy_refuses(a) ?
+		    ": correct upstream.proxy" : "");
 		return dst;
 	}
 	const struct verdict_row *row = verdict_find(a->status);

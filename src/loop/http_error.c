@@ -30,6 +30,9 @@ http_error_verify_words(CURL *easy)
 	long result = 0;
 
 	(void)curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &result);
+	/* No fault of OpenSSL (0, or still 1): libcurl compares the names. */
+	if (result <= 1)
+		return "the upstream's certificate is for another host name";
 	for (size_t i = 0; i < NELEM(http_error_verify); i++)
 		if (http_error_verify[i].code == result)
 			return http_error_verify[i].words;
@@ -47,11 +50,36 @@ http_error_is_stale(CURL *easy)
 	return connects == 0 && header == 0;
 }
 
+/* The answer of a proxy to CONNECT; 0: there was none. */
+static long
+http_error_proxy_status(CURL *easy)
+{
+	long status = 0;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
+	return status;
+}
+
+/*
+ * A handshake of TLS 1.3 is over for the client before the server has looked
+ * at the client's certificate: that there is none shows as a broken connection.
+ */
+static bool
+http_error_is_after_handshake(CURL *easy, CURLcode code)
+{
+	curl_off_t shaken = 0;
+	long header = 1;
+
+	if (code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR)
+		return false;
+	(void)curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &shaken);
+	(void)curl_easy_getinfo(easy, CURLINFO_HEADER_SIZE, &header);
+	return shaken > 0 && header == 0;
+}
+
 static enum transport_result
 http_error_class(CURL *easy, CURLcode code)
 {
-	long proxy_status = 0;
-
 	switch (code) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return TRANSPORT_DNS;
@@ -92,26 +120,32 @@ http_error_class(CURL *easy, CURLcode code)
 	default:
 		break;
 	}
-	(void)curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
-	if (proxy_status >= 300)
+	if (http_error_proxy_status(easy) >= 300)
 		return TRANSPORT_PROXY;
 	return TRANSPORT_NO_ANSWER;
 }
 
 enum transport_result
-http_error_classify(CURL *easy, CURLcode code, const char *text, char *detail,
-    size_t n)
+http_error_classify(CURL *easy, CURLcode code, const char *text,
+    int *ret_status, char *detail, size_t n)
 {
 	enum transport_result result = http_error_class(easy, code);
 
 	if (text[0] == '\0')
 		text = curl_easy_strerror(code);
-	if (result == TRANSPORT_TLS_VERIFY)
+	*ret_status = 0;
+	if (result == TRANSPORT_TLS_VERIFY) {
 		(void)snprintf(detail, n, "%s (%s)",
 		    http_error_verify_words(easy), text);
-	else if (result == TRANSPORT_PROXY)
+	} else if (result == TRANSPORT_PROXY) {
+		*ret_status = (int)http_error_proxy_status(easy);
 		(void)snprintf(detail, n, "proxy: %s", text);
-	else
+	} else if (http_error_is_after_handshake(easy, code)) {
+		(void)snprintf(detail, n, "%s, right after the TLS handshake: "
+		    "does the server want a client certificate "
+		    "(upstream.cert_file)?", text);
+	} else {
 		(void)snprintf(detail, n, "%s", text);
+	}
 	return result;
 }

@@ -9,9 +9,10 @@
 
 /*
  * Class of a transfer that ended with code, not CURLE_OK and without an
- * answer. text: libcurl's own words, "" when none. detail: n bytes.
+ * answer. text: libcurl's own words, "" when none. ret_status: a proxy's answer
+ * to CONNECT, or 0. detail: n bytes.
  */
 enum transport_result http_error_classify(CURL *, CURLcode, const char *text,
-	    char *detail, size_t n);
+	    int *ret_status, char *detail, size_t n);
 
 #endif

@@ -69,7 +69,7 @@ on_done(void *arg, CURL *easy, CURLcode code)
 		    "the answer has no status");
 	} else {
 		a->result = http_error_classify(easy, code, rq->error,
-		    a->detail, sizeof a->detail);
+		    &a->status, a->detail, sizeof a->detail);
 	}
 	http_request_stop(rq);
 	http_request_finish(rq);

@@ -57,6 +57,42 @@ START_TEST(statuses)
 }
 END_TEST
 
+/* What the proxy answers to CONNECT, in place of the upstream. */
+START_TEST(proxies)
+{
+	static const struct {
+		int		status;
+		enum verdict	verdict;
+	} answers[] = {
+		{ 0, VERDICT_RETRY },
+		{ 401, VERDICT_HOLD },
+		{ 403, VERDICT_HOLD },
+		{ 405, VERDICT_HOLD },
+		{ 407, VERDICT_HOLD },
+		{ 429, VERDICT_RETRY },
+		{ 502, VERDICT_RETRY },
+		{ 504, VERDICT_RETRY },
+	};
+	char text[256];
+
+	for (size_t i = 0; i < NELEM(answers); i++) {
+		struct transport_answer a = {
+			.result = TRANSPORT_PROXY,
+			.status = answers[i].status,
+			.detail = "proxy: no way",
+		};
+		struct verdict_ruling ru;
+
+		verdict_rule(&a, (struct wall){ 0 }, &ru);
+		ck_assert_msg(ru.verdict == answers[i].verdict, "%d: %s",
+		    a.status, verdict_name(ru.verdict));
+		(void)verdict_explain(&a, text, sizeof text);
+		ck_assert_str_eq(text, ru.verdict == VERDICT_HOLD ?
+		    "proxy: no way: correct upstream.proxy" : "proxy: no way");
+	}
+}
+END_TEST
+
 START_TEST(failures)
 {
 	static const struct {
@@ -142,6 +178,7 @@ main(void)
 	TCase *tc = tcase_create("core");
 
 	tcase_add_loop_test(tc, statuses, 0, (int)NELEM(rows));
+	tcase_add_test(tc, proxies);
 	tcase_add_test(tc, failures);
 	tcase_add_test(tc, retry_after_forms);
 	tcase_add_test(tc, explains);
