@@ -207,7 +207,7 @@ def test_tarball(t):
         manifest = json.load(f)
     t.true("dependencies" not in manifest, "there are dependencies")
     with open(os.path.join(SOURCE, "configure.ac"), encoding="utf-8") as f:
-        t.true(f"[{manifest['version']}]" in f.read().split(")")[0],
+        t.true(f"AC_INIT([lumnid],[{manifest['version']}]" in f.read(),
                "the version is not that of configure.ac")
     for entry in manifest["exports"].values():
         for way in entry.values() if isinstance(entry, dict) else ():

@@ -245,7 +245,7 @@ def cost(t, name, before=None, address=None):
         agent.finish()
         if best is None or told["share"] < best["share"]:
             best = told
-        if best["share"] < 0.005:
+        if best["share"] < 0.01:
             break
     print(f"# {name}: {best['share'] * 100:+.2f} % of the agent's time, "
           f"{best['extra'] * 1000:.0f} us of {best['work']:.1f} ms a step of "
