@@ -41,10 +41,15 @@ class Datagram {
 	kick() {
 		if (this.closed || this.timer !== null)
 			return;
-		if (this.socket === null)
-			this.open();
-		if (this.ready)
-			this.pump();
+		try {
+			if (this.socket === null)
+				this.open();
+			if (this.ready)
+				this.pump();
+		} catch {
+			/* Such as no descriptor left; most faults come by events. */
+			this.refused();
+		}
 	}
 
 	idle() {

@@ -24,7 +24,7 @@ const TURN_MAX = 1024 * 1024;
 
 /* How long to wait for a lumnid that does not read, at first and at most. */
 const FULL_FIRST_MS = 1;
-const FULL_MAX_MS = 16;
+const FULL_MAX_MS = 64;
 
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 2000;
@@ -88,6 +88,18 @@ class Stream {
 	connect() {
 		this.stop_timer();
 		this.state = CONNECTING;
+		try {
+			this.open();
+		} catch {
+			/* Such as no descriptor left; most faults come by events. */
+			this.state = DOWN;
+			this.socket = null;
+			this.settle(false);
+			this.retry_later();
+		}
+	}
+
+	open() {
 		scope.runInAsyncScope(() => {
 			const socket = net.createConnection({ path: this.path });
 			this.socket = socket;

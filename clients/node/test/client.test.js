@@ -292,7 +292,7 @@ test('code beats environment beats default', () => {
 
 test('an address that is none is a lumnid that is not there', async () => {
 	for (const address of ['http://x', 'udp://a', 'udp://a:99999', '', 'unix:',
-	    'udp://[::g]:1', 7]) {
+	    'udp://[::g]:1', 7, '/' + 'x'.repeat(200), '/a\0b']) {
 		const client = new Client({ address, queueBytes: 1 });
 		client.send('r', {});
 		for (let i = 0; i < 9; i++)
@@ -418,6 +418,30 @@ test('UDP: handed over at process.exit() too', async () => {
 		LUMNID_ADDRESS: 'udp://127.0.0.1:' + server.address().port });
 	await wait_for('them', () => events.length >= 3);
 	server.close();
+});
+
+test('no descriptor is left: silent, and better later', async (t) => {
+	const server = await serve(t);
+	const got = await node(`
+	const fs = require('node:fs');
+	const lumni = require('lumni');
+	const held = [];
+	try {
+		for (;;)
+			held.push(fs.openSync('/dev/null'));
+	} catch {}
+	lumni.send('r', { type: 'first' });
+	new lumni.Client({ address: 'udp://127.0.0.1:9' }).send('u', {});
+	setTimeout(() => {
+		held.forEach((fd) => fs.closeSync(fd));
+		lumni.send('r', { type: 'second' });
+	}, 100);
+	setTimeout(() => {}, 600);
+	`, { LUMNID_ADDRESS: server.address });
+	assert.deepStrictEqual([got.status, got.stdout, got.stderr], [0, '', '']);
+	await server.wait(2);
+	assert.deepStrictEqual(server.run('r').map((e) => e.type),
+	    ['first', 'second']);
 });
 
 test('no lumnid: silent, and the end is not held up', async () => {
