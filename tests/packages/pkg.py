@@ -40,7 +40,7 @@ RUNTIME = {
               "libjson-c5,libmsgpack-c2,libxxhash0,libyaml-0-2,libzstd1",
 }
 BUILD_DEPS = "build-essential,autoconf,automake,fakeroot,pkgconf,debhelper," \
-    "dh-sequence-installsysusers,libcurl4-openssl-dev,libevent-dev," \
+    "dh-sequence-installsysusers,dh-python,libcurl4-openssl-dev,libevent-dev," \
     "libjson-c-dev,libmsgpack-c-dev,libxxhash-dev,libyaml-dev,libzstd-dev," \
     "uthash-dev,xz-utils"
 
