@@ -12,6 +12,9 @@
 
 static const struct ctl_command *const commands[] = {
 	&ctl_send,
+	&ctl_change,
+	&ctl_policy,
+	&ctl_dead,
 };
 
 static void

@@ -32,7 +32,7 @@ struct ctl_command {
 	int		(*run)(struct ctl *, int argc, char **argv);
 };
 
-extern const struct ctl_command ctl_send;
+extern const struct ctl_command ctl_change, ctl_dead, ctl_policy, ctl_send;
 
 /* One line on standard error, "lumnictl: " before it. */
 void	ctl_error(const char *fmt, ...) PRINTF_LIKE(1, 2);

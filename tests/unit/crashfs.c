@@ -17,7 +17,9 @@
 
 /* One thing that is not on the disk yet. */
 struct op {
-	enum { OP_WRITE, OP_CUT, OP_LINK, OP_UNLINK, OP_RENAME } type;
+	enum op_type {
+		OP_WRITE, OP_CUT, OP_LINK, OP_UNLINK, OP_RENAME
+	}		type;
 	uint64_t	off, len;	/* OP_WRITE; OP_CUT: len */
 	uint8_t		*data;
 	char		name[64], to[64];
@@ -169,7 +171,7 @@ ops_add(struct ops *l, struct op *op)
 }
 
 static struct op *
-op_new(struct node *on, int type)
+op_new(struct node *on, enum op_type type)
 {
 	struct op *op = mem_zalloc(sizeof *op);
 

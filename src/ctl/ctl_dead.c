@@ -1,0 +1,334 @@
+/*
+ * ctl_dead: "lumnictl dead": the letters in <storage.dir>/dead: events that
+ * the upstream has refused for good. Works on the files, so it needs no
+ * running lumnid, except to send a letter's events again.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "codec/jsonin.h"
+#include "ctl/ctl.h"
+#include "ctl/ctl_ask.h"
+
+#define DEAD_DIR	LOCALSTATEDIR "/lib/lumnid/dead"
+
+static const char dead_usage[] =
+    "usage: lumnictl dead [--dir DIR] list\n"
+    "       lumnictl dead [--dir DIR] show LETTER\n"
+    "       lumnictl dead [--dir DIR] retry LETTER... | --all\n"
+    "       lumnictl dead [--dir DIR] delete LETTER... | --all\n"
+    "\n"
+    "Events that the upstream has refused for good lie in letters, one file\n"
+    "each. retry hands a letter's events to lumnid again, as a later part of\n"
+    "their run, and deletes the letter once they are on lumnid's disk.\n"
+    "\n"
+    "  -d, --dir DIR        where the letters are (" DEAD_DIR ")\n"
+    "  -a, --all            all letters\n"
+    CTL_USAGE_TEXT
+    "\n"
+    "Exit status: 0 done, 1 a letter is unreadable or its events were refused,\n"
+    "2 the command line is at fault, 3 lumnid is not there or went away.\n";
+
+struct dead {
+	struct ctl	*ctl;
+	const char	*dir;
+	char		**names;
+	size_t		 n;
+};
+
+static int
+dead_is_letter(const struct dirent *d)
+{
+	size_t n = strlen(d->d_name);
+
+	return d->d_name[0] != '.' && n > 5 &&
+	    strcmp(d->d_name + n - 5, ".json") == 0;
+}
+
+/* All letters, oldest first: their names begin with the time. */
+static int
+dead_list_names(struct dead *d)
+{
+	struct dirent **list;
+	int n = scandir(d->dir, &list, dead_is_letter, alphasort);
+
+	if (n < 0) {
+		ctl_error("%s: %s%s", d->dir, strerror(errno),
+		    errno == EACCES ? "; it belongs to the user that runs "
+		    "lumnid: try as root" : "");
+		return CTL_REFUSED;
+	}
+	d->names = mem_zalloc(((size_t)n + 1) * sizeof *d->names);
+	for (int i = 0; i < n; i++) {
+		d->names[d->n++] = mem_strdup(list[i]->d_name);
+		free(list[i]);
+	}
+	free(list);
+	return CTL_OK;
+}
+
+/* The path of a letter, or NULL after a message. */
+static const char *
+dead_path(const struct dead *d, const char *name, char *dst, size_t n)
+{
+	if (strchr(name, '/') != NULL || name[0] == '.') {
+		ctl_error("\"%s\" is no letter's name; lumnictl dead list "
+		    "tells them", name);
+		return NULL;
+	}
+	(void)snprintf(dst, n, "%s/%s", d->dir, name);
+	return dst;
+}
+
+/* Parse a letter; NULL after a message. */
+static struct json_object *
+dead_read(const struct dead *d, const char *name)
+{
+	char path[4096];
+	struct json_object *o;
+
+	if (dead_path(d, name, path, sizeof path) == NULL)
+		return NULL;
+	if (access(path, R_OK) < 0) {
+		ctl_error("%s: %s", path, strerror(errno));
+		return NULL;
+	}
+	o = json_object_from_file(path);
+	if (o == NULL || !json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		ctl_error("%s: no letter of lumnid's", path);
+		return NULL;
+	}
+	return o;
+}
+
+static const char *
+dead_string(struct json_object *o, const char *key)
+{
+	struct json_object *v;
+
+	if (!json_object_object_get_ex(o, key, &v))
+		return "";
+	return json_object_get_string(v);
+}
+
+static size_t
+dead_count(struct json_object *o)
+{
+	struct json_object *v;
+
+	return json_object_object_get_ex(o, "events", &v) &&
+	    json_object_is_type(v, json_type_array) ?
+	    json_object_array_length(v) : 0;
+}
+
+static int
+dead_do_list(struct dead *d)
+{
+	int status = CTL_OK;
+	char run[300];
+
+	for (size_t i = 0; i < d->n; i++) {
+		struct json_object *o = dead_read(d, d->names[i]);
+		if (o == NULL) {
+			status = CTL_REFUSED;
+			continue;
+		}
+		const char *id = dead_string(o, "runId");
+		(void)printf("%s  status %s  %zu event%s  %s %s\n",
+		    d->names[i], dead_string(o, "status"), dead_count(o),
+		    dead_count(o) == 1 ? "" : "s", dead_string(o, "kind"),
+		    ctl_clean(id, strlen(id), run, sizeof run));
+		json_object_put(o);
+	}
+	if (d->n == 0 && !d->ctl->quiet)
+		(void)puts("no letters");
+	return status;
+}
+
+static int
+dead_do_show(struct dead *d, const char *name)
+{
+	struct json_object *o = dead_read(d, name);
+
+	if (o == NULL)
+		return CTL_REFUSED;
+	/* json-c escapes control characters: it cannot steer a terminal. */
+	(void)puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+	    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	return CTL_OK;
+}
+
+static int
+dead_delete(struct dead *d, const char *name)
+{
+	char path[4096];
+
+	if (dead_path(d, name, path, sizeof path) == NULL)
+		return CTL_REFUSED;
+	if (unlink(path) < 0) {
+		ctl_error("%s: %s", path, strerror(errno));
+		return CTL_REFUSED;
+	}
+	if (!d->ctl->quiet)
+		(void)printf("deleted %s\n", name);
+	return CTL_OK;
+}
+
+/* The message that brings a letter's events back; NULL: there are none. */
+static struct json_object *
+dead_message(struct json_object *letter)
+{
+	struct json_object *in, *v, *m = json_object_new_object();
+	struct json_object *events = json_object_new_array();
+	const char *kind = dead_string(letter, "kind");
+	size_t n = dead_count(letter);
+
+	(void)json_object_object_get_ex(letter, "events", &in);
+	for (size_t i = 0; i < n; i++)
+		if (json_object_object_get_ex(json_object_array_get_idx(in, i),
+		    "event", &v))
+			(void)json_object_array_add(events,
+			    json_object_get(v));
+	if (json_object_array_length(events) == 0) {
+		json_object_put(events);
+		json_object_put(m);
+		return NULL;
+	}
+	if (strcmp(kind, "run") == 0) {
+		(void)json_object_object_add(m, "runId",
+		    json_object_new_string(dead_string(letter, "runId")));
+		(void)json_object_object_add(m, "events", events);
+		(void)json_object_object_add(m, "end",
+		    json_object_new_boolean(true));
+	} else {
+		(void)json_object_object_add(m, kind, json_object_get(
+		    json_object_array_get_idx(events, 0)));
+		json_object_put(events);
+	}
+	(void)json_object_object_add(m, "ack", json_object_new_int(1));
+	return m;
+}
+
+static int
+dead_retry(struct dead *d, const char *name)
+{
+	struct json_object *letter = dead_read(d, name), *m;
+	struct why why = { "" };
+	struct buf b;
+
+	if (letter == NULL)
+		return CTL_REFUSED;
+	m = dead_message(letter);
+	json_object_put(letter);
+	if (m == NULL) {
+		ctl_error("%s: there are no events in it", name);
+		return CTL_REFUSED;
+	}
+	buf_init(&b, 0);
+	jsonin_pack(&b, m);
+	json_object_put(m);
+	if (buf_error(&b) < 0)
+		fatal("out of memory");
+	int status = ctl_ask(d->ctl, &b, 1, &why);
+	buf_free(&b);
+	if (status != CTL_OK) {
+		ctl_error("%s: %s; the letter is kept", name, why.text);
+		return status;
+	}
+	return dead_delete(d, name);
+}
+
+static int
+dead_each(struct dead *d, int (*fn)(struct dead *, const char *), bool all,
+    int argc, char **argv)
+{
+	int status = CTL_OK;
+	size_t n = all ? d->n : (size_t)argc;
+
+	if (!all && argc == 0)
+		return ctl_usage(&ctl_dead, "name a LETTER, or --all");
+	for (size_t i = 0; i < n; i++) {
+		int r = fn(d, all ? d->names[i] : argv[i]);
+		if (r == CTL_UNREACHABLE)
+			return r;	/* so it is for all others */
+		if (r != CTL_OK)
+			status = r;
+	}
+	return status;
+}
+
+static int
+dead_dispatch(struct dead *d, bool all, int argc, char **argv)
+{
+	const char *what = argc > 0 ? argv[0] : "list";
+
+	if (strcmp(what, "show") == 0) {
+		if (argc != 2)
+			return ctl_usage(&ctl_dead, "name one LETTER");
+		return dead_do_show(d, argv[1]);
+	}
+	if (strcmp(what, "list") == 0 || all) {
+		int status = dead_list_names(d);
+		if (status != CTL_OK)
+			return status;
+	}
+	if (strcmp(what, "list") == 0)
+		return dead_do_list(d);
+	if (strcmp(what, "retry") == 0)
+		return dead_each(d, dead_retry, all, argc - 1, argv + 1);
+	if (strcmp(what, "delete") == 0)
+		return dead_each(d, dead_delete, all, argc - 1, argv + 1);
+	return ctl_usage(&ctl_dead, "\"%s\" is none of list, show, retry, "
+	    "delete", what);
+}
+
+static int
+dead_run(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "dir", required_argument, NULL, 'd' },
+		{ "all", no_argument, NULL, 'a' },
+		CTL_LONG,
+		{ NULL, 0, NULL, 0 },
+	};
+	struct dead d = { .ctl = ctl, .dir = DEAD_DIR };
+	bool all = false;
+	int opt, status;
+
+	while ((opt = getopt_long(argc, argv, "d:a" CTL_OPTIONS, options,
+	    NULL)) != -1) {
+		if (opt == 'd') {
+			d.dir = optarg;
+		} else if (opt == 'a') {
+			all = true;
+		} else {
+			status = ctl_option(ctl, &ctl_dead, opt, optarg);
+			if (status >= 0)
+				return status;
+		}
+	}
+	status = dead_dispatch(&d, all, argc - optind, argv + optind);
+	for (size_t i = 0; i < d.n; i++)
+		free(d.names[i]);
+	free(d.names);
+	return status;
+}
+
+const struct ctl_command ctl_dead = {
+	.name = "dead",
+	.summary = "list, show, retry, delete what the upstream has refused",
+	.usage = dead_usage,
+	.run = dead_run,
+};

@@ -1,0 +1,228 @@
+/*
+ * ctl_record: "lumnictl change" and "lumnictl policy", made for deploy
+ * scripts: they return once the record is on lumnid's disk, and say so.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "codec/jsonin.h"
+#include "codec/timefmt.h"
+#include "ctl/ctl.h"
+#include "ctl/ctl_ask.h"
+
+#define RECORD_MAX	(8u << 20)	/* bytes of a policy file */
+
+static const char change_usage[] =
+    "usage: lumnictl change --kind KIND --ref REF [--summary TEXT] [--at TIME]\n"
+    "\n"
+    "Record a change, so that a new failure can be lined up with what changed\n"
+    "before it. Returns once lumnid has it on its disk.\n"
+    "\n"
+    "  -k, --kind KIND      code, runtime or policy; others are passed on\n"
+    "  -r, --ref REF        what it is now, as in git:9f2c1a\n"
+    "  -s, --summary TEXT   one line for people\n"
+    "  -a, --at TIME        when it happened, RFC 3339; now if not given\n"
+    CTL_USAGE_TEXT
+    "\n"
+    "Exit status: 0 it is on lumnid's disk, 1 it was refused, 2 the command\n"
+    "line is at fault, 3 lumnid is not there or went away.\n";
+
+static const char policy_usage[] =
+    "usage: lumnictl policy FILE\n"
+    "\n"
+    "Record a policy: a JSON object from FILE (\"-\": standard input). Returns\n"
+    "once lumnid has it on its disk.\n"
+    "\n"
+    CTL_USAGE_TEXT
+    "\n"
+    "Exit status: as of lumnictl change.\n";
+
+/* Send {key: object, "ack": 1}; the object is used up. */
+static int
+record_send(const struct ctl *ctl, const char *key, struct json_object *o)
+{
+	struct json_object *m = json_object_new_object();
+	struct buf b;
+	struct why why = { "" };
+
+	if (m == NULL || json_object_object_add(m, key, o) < 0 ||
+	    json_object_object_add(m, "ack", json_object_new_int(1)) < 0)
+		fatal("out of memory");
+	buf_init(&b, 0);
+	jsonin_pack(&b, m);
+	json_object_put(m);
+	if (buf_error(&b) < 0)
+		fatal("out of memory");
+	int status = ctl_ask(ctl, &b, 1, &why);
+	buf_free(&b);
+	if (status != CTL_OK)
+		ctl_error("the %s was %s: %s", key, status == CTL_REFUSED ?
+		    "refused" : "not recorded", why.text);
+	else if (!ctl->quiet)
+		(void)printf("recorded the %s\n", key);
+	return status;
+}
+
+static void
+record_add(struct json_object *o, const char *key, const char *value)
+{
+	if (value != NULL && json_object_object_add(o, key,
+	    json_object_new_string(value)) < 0)
+		fatal("out of memory");
+}
+
+static int
+change_run(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "kind", required_argument, NULL, 'k' },
+		{ "ref", required_argument, NULL, 'r' },
+		{ "summary", required_argument, NULL, 's' },
+		{ "at", required_argument, NULL, 'a' },
+		CTL_LONG,
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *kind = NULL, *ref = NULL, *summary = NULL, *at = NULL;
+	struct wall wall;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "k:r:s:a:" CTL_OPTIONS, options,
+	    NULL)) != -1) {
+		int status;
+
+		switch (opt) {
+		case 'k':
+			kind = optarg;
+			break;
+		case 'r':
+			ref = optarg;
+			break;
+		case 's':
+			summary = optarg;
+			break;
+		case 'a':
+			at = optarg;
+			break;
+		default:
+			status = ctl_option(ctl, &ctl_change, opt, optarg);
+			if (status >= 0)
+				return status;
+		}
+	}
+	if (optind < argc)
+		return ctl_usage(&ctl_change, "\"%s\" is one too many",
+		    argv[optind]);
+	if (kind == NULL || kind[0] == '\0' || ref == NULL || ref[0] == '\0')
+		return ctl_usage(&ctl_change, "--kind and --ref are needed");
+	if (at != NULL && timefmt_parse_rfc3339(at, &wall) < 0)
+		return ctl_usage(&ctl_change, "--at %s is no time as in "
+		    "2026-11-23T12:00:00Z", at);
+	if (strcmp(kind, "code") != 0 && strcmp(kind, "runtime") != 0 &&
+	    strcmp(kind, "policy") != 0)
+		ctl_error("kind \"%s\" is none of code, runtime, policy; it is "
+		    "passed on as it is", kind);
+	struct json_object *o = json_object_new_object();
+	if (o == NULL)
+		fatal("out of memory");
+	record_add(o, "kind", kind);
+	record_add(o, "ref", ref);
+	record_add(o, "summary", summary);
+	record_add(o, "at", at);
+	return record_send(ctl, "change", o);
+}
+
+/* The whole file, or a message and false. */
+static bool
+policy_read(const char *path, struct buf *b)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	uint8_t *room;
+	size_t n;
+
+	if (f == NULL) {
+		ctl_error("%s: %s", path, strerror(errno));
+		return false;
+	}
+	while ((room = buf_room(b, 4096)) != NULL &&
+	    (n = fread(room, 1, 4096, f)) > 0)
+		b->len += n;
+	bool ok = room != NULL && ferror(f) == 0;
+	if (!ok)
+		ctl_error("%s: %s", path, room == NULL ?
+		    "larger than 8 MiB" : strerror(errno));
+	if (f != stdin)
+		(void)fclose(f);	/* only read */
+	return ok;
+}
+
+static int
+policy_send(const struct ctl *ctl, const char *path, const struct buf *b)
+{
+	struct json_tokener *tok = json_tokener_new_ex(JSONIN_DEPTH);
+	struct json_object *o = NULL;
+	struct why why = { "" };
+	size_t at = 0;
+
+	if (tok == NULL)
+		fatal("out of memory");
+	int r = jsonin_parse(tok, (const char *)b->data, b->len, &o, &at,
+	    &why);
+	json_tokener_free(tok);
+	if (r < 0) {
+		ctl_error("%s: byte %zu: %s", path, at, why.text);
+		return CTL_REFUSED;
+	}
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		ctl_error("%s: a policy is a JSON object", path);
+		return CTL_REFUSED;
+	}
+	return record_send(ctl, "policy", o);
+}
+
+static int
+policy_run(struct ctl *ctl, int argc, char **argv)
+{
+	static const struct option options[] = {
+		CTL_LONG,
+		{ NULL, 0, NULL, 0 },
+	};
+	struct buf b;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, CTL_OPTIONS, options, NULL)) !=
+	    -1) {
+		int status = ctl_option(ctl, &ctl_policy, opt, optarg);
+		if (status >= 0)
+			return status;
+	}
+	if (argc - optind != 1)
+		return ctl_usage(&ctl_policy, "one FILE is needed");
+	buf_init(&b, RECORD_MAX);
+	int status = policy_read(argv[optind], &b) ?
+	    policy_send(ctl, argv[optind], &b) : CTL_REFUSED;
+	buf_free(&b);
+	return status;
+}
+
+const struct ctl_command ctl_change = {
+	.name = "change",
+	.summary = "record a change: a deploy, a config edit",
+	.usage = change_usage,
+	.run = change_run,
+};
+
+const struct ctl_command ctl_policy = {
+	.name = "policy",
+	.summary = "record a policy",
+	.usage = policy_usage,
+	.run = policy_run,
+};
