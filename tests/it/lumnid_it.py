@@ -192,11 +192,13 @@ class Upstream(Process):
     """The test upstream. Its port stays the same over restarts."""
 
     def __init__(self, case, out, script="", key=KEY, dedupe=False,
-                 unix_path=None, holder=None, extra=()):
+                 unix_path=None, holder=None, extra=(), prefix=(),
+                 host="127.0.0.1", port=None):
         self.out = out
         self.unix_path = unix_path
+        self.host = host
         self.holder = holder
-        argv = [program("tests/support/upstream"), "--out", out]
+        argv = [*prefix, program("tests/support/upstream"), "--out", out]
         if key:
             argv += ["--key", key]
         if dedupe:
@@ -209,7 +211,7 @@ class Upstream(Process):
         if unix_path:
             argv += ["--unix", unix_path]
         else:
-            self.port = holder.getsockname()[1]
+            self.port = port or holder.getsockname()[1]
             argv += ["--port", str(self.port)]
         argv += extra
         super().__init__(case, argv, "upstream")
@@ -217,7 +219,7 @@ class Upstream(Process):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def request(self, method, path, body=None, headers=None, seconds=20):
         """One HTTP request; returns (status, headers, body)."""
@@ -227,7 +229,7 @@ class Upstream(Process):
             con.sock.settimeout(seconds * SLOW)
             con.sock.connect(self.unix_path)
         else:
-            con = http.client.HTTPConnection("127.0.0.1", self.port,
+            con = http.client.HTTPConnection(self.host, self.port,
                                              timeout=seconds * SLOW)
         with contextlib.closing(con):
             con.request(method, path, body, headers or {})
@@ -519,7 +521,8 @@ class Case:
     def configure(self, **sections):
         """Write the configuration; sections go over the tests' defaults."""
         conf = merge({
-            "upstream": {"url": self.url(), "timeout": "10s"},
+            "upstream": {"url": self.url() if self._holder else "",
+                         "timeout": "10s"},
             "listen": {"unix": {"path": self.stream_path},
                        "dgram": {"path": self.dgram_path},
                        "udp": "127.0.0.1:0", "http": "off"},
