@@ -184,12 +184,17 @@ def jobs():
     return str(os.cpu_count() or 1)
 
 
+def deb_options():
+    """The unit tests have run elsewhere."""
+    return {"DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}",
+            "DEB_BUILD_PROFILES": "nocheck"}
+
+
 def make_deb(source, flags="", env=None):
     """configure and make deb, in the sources; returns the directory."""
-    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; ./configure; "
-         f"make deb DEBFLAGS='{flags}'"], cwd=source, env=dict(
-             {"DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}"},
-             **(env or {})))
+    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; "
+         f"./configure; make deb DEBFLAGS='{flags}'"], cwd=source,
+        env=dict(deb_options(), **(env or {})))
     return os.path.join(source, "_deb")
 
 
@@ -214,7 +219,7 @@ def _build_in_tree(suite):
         with chroot(tree) as sh:
             sh("cd /build && autoreconf -i && ./configure && "
                "make deb DEBFLAGS=-b", env={
-                   "DEB_BUILD_OPTIONS": f"nocheck parallel={jobs()}",
+                   **deb_options(),
                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"})
         keep(os.path.join(tree, "build", "_deb"), where)
         shutil.rmtree(tree)
