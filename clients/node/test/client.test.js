@@ -444,8 +444,9 @@ test('no descriptor is left: silent, and better later', async (t) => {
 	    ['first', 'second']);
 });
 
-test('no lumnid: silent, and the end is not held up', async () => {
+test('no lumnid: silent, and the end is not held up', async (t) => {
 	const dir = temporary();
+	t.after(() => fs.rmSync(dir, { recursive: true }));
 	fs.writeFileSync(path.join(dir, 'file'), '');
 	const plain = (await node('')).ms;
 	for (const address of ['unix:///nonexistent/sock', 'nonsense',
@@ -460,7 +461,6 @@ test('no lumnid: silent, and the end is not held up', async () => {
 			assert.ok(got.ms < plain + 3000, address + got.ms);
 		}
 	}
-	fs.rmSync(dir, { recursive: true });
 });
 
 test('a lumnid that hangs holds up the end for exitMs, no longer', async (t) => {
