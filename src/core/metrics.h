@@ -1,6 +1,6 @@
 /*
  * metrics: the engine's state as text: Prometheus' exposition format and JSON.
- * doc/metrics lists every name; a test holds list and code together.
+ * lumnid-metrics(7) lists every name; a test holds page and code together.
  */
 #ifndef LUMNID_CORE_METRICS_H
 #define LUMNID_CORE_METRICS_H
