@@ -4,7 +4,7 @@
  * Text for people, JSON for machines; under journald (JOURNAL_STREAM names
  * our stderr) each line carries its priority as "<N>" (sd-daemon(3)).
  * Untrusted text is escaped. Payloads and keys are never logged. Event names
- * are words with underscores; doc/ lists them.
+ * are words with underscores; lumnid(8) lists them.
  */
 #ifndef LUMNID_BASE_LOG_H
 #define LUMNID_BASE_LOG_H
