@@ -237,6 +237,9 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 	slot->sealed = batch->sealed;
 	r = s->env.transport->send(s->env.transport, &rq, &why);
 	if (r < 0) {
+		/* What is made anew may have another coding. */
+		buf_free(&slot->raw);
+		buf_init(&slot->raw, 0);
 		log_warn("send_failed", LS("error", why.text));
 		window_put_back(w, slot, mono_add_ms(now.mono,
 		    SENDER_LOCAL_RETRY_MS), now.mono, false);
@@ -247,6 +250,16 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 	return true;
 }
 
+/* How many requests may be under way to an upstream that is up? */
+static size_t
+sender_width(const struct sender *s)
+{
+	size_t n = (size_t)s->ramp;
+
+	return n < s->conf->upstream.connections ? n :
+	    (size_t)s->conf->upstream.connections;
+}
+
 /* How many requests may be under way in all? */
 static size_t
 sender_allowed(struct sender *s, struct mono now)
@@ -255,9 +268,7 @@ sender_allowed(struct sender *s, struct mono now)
 		return 0;
 	if (s->down)
 		return backoff_over(&s->backoff, now) ? 1 : 0;
-	size_t n = (size_t)s->ramp;
-	return n < s->conf->upstream.connections ? n :
-	    (size_t)s->conf->upstream.connections;
+	return sender_width(s);
 }
 
 static bool
@@ -338,8 +349,9 @@ sender_deadline(const struct sender *s)
 			at = (struct mono){ 0 };
 		if (at.us == INT64_MAX)
 			continue;
-		if (s->down && s->in_flight > 0)
-			continue; /* the probe's answer wakes us */
+		/* An answer wakes us; a time that passes starts nothing. */
+		if (s->in_flight >= (s->down ? 1 : sender_width(s)))
+			continue;
 		if (g->held && g->in_flight > 0)
 			continue;
 		if (s->down && at.us < s->backoff.until.us)

@@ -246,6 +246,45 @@ START_TEST(poison_waits_alone)
 }
 END_TEST
 
+/*
+ * A batch that had failed was due again while the only request allowed was
+ * under way: its time stood as the engine's deadline, in the past, and the
+ * loop turned without rest until the answer came.
+ */
+START_TEST(what_is_due_behind_a_slow_request_waits)
+{
+	struct world *w = world_new(40, dir, "");
+
+	load(w, 2);
+	world_requests(w, at);
+	world_answer(w, at[0], 500, false, NULL);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_sleep(w, 60000);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* The same for the probe of a held route, while the other's is under way. */
+START_TEST(a_probe_behind_a_slow_probe_waits)
+{
+	struct world *w = world_new(41, dir, "");
+
+	world_send_change(w, 0);
+	load(w, 2);
+	world_requests(w, at);
+	world_answer(w, at[0], 401, false, NULL);
+	world_sleep(w, 120000);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(retries_are_identical)
 {
 	struct world *w = world_new(8, dir, "");
@@ -826,6 +865,8 @@ main(void)
 	tcase_add_loop_test(tc, hold_says_why_and_probes_slowly, 0, 6);
 	tcase_add_loop_test(tc, bad_certificate_and_no_key_hold, 0, 2);
 	tcase_add_test(tc, poison_waits_alone);
+	tcase_add_test(tc, what_is_due_behind_a_slow_request_waits);
+	tcase_add_test(tc, a_probe_behind_a_slow_probe_waits);
 	tcase_add_test(tc, retries_are_identical);
 	tcase_add_test(tc, no_zstd_falls_back_and_comes_back);
 	tcase_add_test(tc, stale_connections_are_no_attempts);
