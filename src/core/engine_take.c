@@ -141,8 +141,11 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 
 	/* What comes after the end belongs to the next part. */
 	if (run != NULL && run->end && m->events_n > 0) {
-		if (!engine_seal_run(e, run, SPOOL_END, now))
+		if (!engine_seal_run(e, run, SPOOL_END, now)) {
+			(void)why_set(why, 0, "the run has ended, and its "
+			    "last part waits for room in the spool");
 			return EVENT_FULL;
+		}
 		run = NULL;
 	}
 	if (m->events_n == 0) {
@@ -152,6 +155,12 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 		engine_want_ack(e, peer, &e->acks,
 		    journal_appended(e->journal), now);
 		return EVENT_OK;
+	}
+	/* Refused for good: who offers it again would wait for ever. */
+	if (m->json.len > conf->storage.journal_max / 2) {
+		(void)why_set(why, 0, "as JSON the message has %zu bytes, too "
+		    "many for storage.journal_max", m->json.len);
+		return EVENT_TOO_LARGE;
 	}
 	if (journal_bytes(e->journal) + m->json.len >
 	    conf->storage.journal_max) {
@@ -211,7 +220,8 @@ engine_take(struct engine *e, enum books_input in, uint64_t peer,
 	if (code == EVENT_OK) {
 		code = engine_room(e);
 		if (code != EVENT_OK)
-			(void)why_set(why, 0, "%s", e->storage_why);
+			(void)why_set(why, 0, "%s", e->storage != ENGINE_OK ?
+			    e->storage_why : "too many acks wait for the disk");
 	}
 	if (code == EVENT_OK)
 		code = m->kind == EVENT_KIND_EVENTS ?

@@ -26,6 +26,7 @@
 #define IN_STREAM_SHARED	(80 * 1024)	/* a carried part and a read */
 #define IN_STREAM_ACCEPTS	64		/* in one turn */
 #define IN_STREAM_PARTS_MAX	((size_t)64 << 20)
+#define IN_STREAM_RESUME_MS	500
 #define IN_STREAM_PEER		((uint64_t)1 << 56)
 
 /* --- the table ------------------------------------------------------------ */
@@ -262,11 +263,18 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		in_stream_need_tick(in);
 }
 
+/*
+ * There may be room in general and none for one run, whose last part waits for
+ * the spool: such a message is offered again at each tick, not in each turn.
+ */
 static void
 in_stream_resume(struct in_stream *in)
 {
 	struct engine *engine = loop_engine(in->loop);
+	struct mono now = clock_now().mono;
 
+	if (now.us < in->resume_at.us)
+		return;
 	for (uint32_t i = 0; i < in->slots_n && in->held != 0; i++) {
 		if (engine_room(engine) != EVENT_OK)
 			return;
@@ -275,6 +283,8 @@ in_stream_resume(struct in_stream *in)
 			stream_conn_resume(in->slots[i]);
 		}
 	}
+	if (in->held != 0)
+		in->resume_at = mono_add_ms(now, IN_STREAM_RESUME_MS);
 }
 
 /* The end of a turn: answers go out, the dead are freed. */

@@ -171,7 +171,7 @@ stream_conn_take(struct stream_conn *c, const uint8_t *p, size_t len,
     struct now now)
 {
 	struct event_ack ack = { .len = 0 };
-	struct why why;
+	struct why why = { "" };
 	enum event_code code;
 
 	code = engine_take(loop_engine(c->in->loop), BOOKS_STREAM, c->peer, p,

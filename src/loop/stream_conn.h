@@ -83,6 +83,7 @@ struct in_stream {
 	uint32_t		 generation;
 	size_t			 conns;
 	size_t			 held;		/* connections */
+	struct mono		 resume_at;	/* not before */
 	size_t			 part_bytes;
 
 	uid_t			*allow;		/* n of them; none: everybody */

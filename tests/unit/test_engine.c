@@ -393,6 +393,35 @@ START_TEST(a_full_journal_refuses_and_recovers)
 }
 END_TEST
 
+/*
+ * A message that could never fit into the journal was answered as if there
+ * were no room just now: a stream held it for ever, and made the storage
+ * "full" for all others each time it was offered again.
+ */
+START_TEST(what_never_fits_is_refused_for_good)
+{
+	struct world *w = world_new(22, dir, SMALL
+	    "storage: {journal_max: 1MiB}");
+	static char m[300 * 1024];
+	struct event_ack ack;
+	struct why why;
+	size_t n = sizeof m;
+
+	/* {"runId":"r","x":<control characters: six times as long as JSON>} */
+	memset(m, 1, n);
+	memcpy(m, "\x82\xa5runId\xa1r\xa1x\xda", 12);
+	m[1 + 6 + 2 + 2] = (char)0xdb;
+	uint32_t len = (uint32_t)n - 16;
+	for (int i = 0; i < 4; i++)
+		m[12 + i] = (char)(len >> (24 - 8 * i));
+	ck_assert_int_eq(engine_take(w->engine, BOOKS_STREAM, 1,
+	    (const uint8_t *)m, n, w->now, &ack, &why), EVENT_TOO_LARGE);
+	ck_assert_str_eq(status(w).storage, "ok");
+	world_check_books(w);
+	world_free(w);
+}
+END_TEST
+
 /* One run that stays open must not pin the journal. */
 START_TEST(pressure_seals_the_oldest)
 {
@@ -550,6 +579,7 @@ main(void)
 	tcase_add_test(tc, crash_between_batch_and_mark);
 	tcase_add_test(tc, failed_sync_is_told_and_mended);
 	tcase_add_test(tc, a_full_journal_refuses_and_recovers);
+	tcase_add_test(tc, what_never_fits_is_refused_for_good);
 	tcase_add_test(tc, pressure_seals_the_oldest);
 	tcase_add_test(tc, drop_oldest_counts_what_it_drops);
 	tcase_add_test(tc, second_engine_is_refused);

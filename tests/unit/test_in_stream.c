@@ -34,6 +34,9 @@ static enum event_code room;
  * empty array, which has an ack.
  */
 static bool ack_now;
+/* 0x7e has no room of its own until then; how often it was offered. */
+static bool no_room_for_7e;
+static unsigned offered_7e;
 static struct books books;
 static struct loop *loop;
 static struct in_stream *in;
@@ -84,6 +87,10 @@ engine_take(struct engine *e, enum books_input input, uint64_t peer,
 	if (room != EVENT_OK) {
 		(void)why_set(why, 0, "no room");
 		return room;
+	}
+	if (p[0] == 0x7e && no_room_for_7e) {
+		offered_7e++;
+		return EVENT_FULL;
 	}
 	ck_assert_uint_lt(taken_n, NELEM(taken));
 	t->peer = peer;
@@ -570,6 +577,32 @@ START_TEST(held_and_gone)
 }
 END_TEST
 
+/*
+ * With a full spool there is room in general, but none for a run that had
+ * ended. Its message was offered again in every turn, and each offer woke the
+ * loop: a core was busy for as long as the upstream was away.
+ */
+START_TEST(no_room_for_one_run)
+{
+	int fd;
+
+	begin();
+	open_in();
+	no_room_for_7e = true;
+	fd = client();
+	put(fd, "\x05\x7e\x06", 3);
+	run_turns(200);
+	ck_assert_uint_eq(taken_n, 1);
+	ck_assert_uint_ge(offered_7e, 1);
+	ck_assert_uint_le(offered_7e, 10);
+	no_room_for_7e = false;
+	run_taken(3);
+	(void)close(fd);
+	run_connections(0);
+	end();
+}
+END_TEST
+
 /* A client that fetches no answers is not read further. */
 START_TEST(choked_client)
 {
@@ -826,6 +859,7 @@ main(void)
 		answer_to_nobody,
 		no_room,
 		held_and_gone,
+		no_room_for_one_run,
 		choked_client,
 		too_many_connections,
 		too_many_of_one_user,
