@@ -1,6 +1,7 @@
 /* http_error: libcurl's codes, in our classes. */
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cdefs.h"
 #include "loop/http_error.h"
@@ -68,12 +69,19 @@ static bool
 http_error_is_after_handshake(CURL *easy, CURLcode code)
 {
 	curl_off_t shaken = 0;
+	const char *url = NULL;
 	long header = 1;
 
-	if (code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR)
+	if (code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR &&
+	    code != CURLE_HTTP2)
 		return false;
 	(void)curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &shaken);
 	(void)curl_easy_getinfo(easy, CURLINFO_HEADER_SIZE, &header);
+	/* Its first frame counts as a part of the handshake. */
+	if (code == CURLE_HTTP2 && curl_easy_getinfo(easy,
+	    CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url != NULL &&
+	    strncmp(url, "https:", 6) == 0)
+		shaken = 1;
 	return shaken > 0 && header == 0;
 }
 
