@@ -84,12 +84,14 @@ def cache_lock(name):
 
 def tree_archive(suite, kind="base"):
     """The path of a tar archive of a Debian release: kind "base" boots,
-    "build" has what building the debs needs."""
+    "build" has what building the debs needs, "rpm" has rpm."""
     need_root()
     need("mmdebstrap")
     packages = BASE + "," + RUNTIME[suite]
     if kind == "build":
         packages += "," + BUILD_DEPS
+    if kind == "rpm":
+        packages += ",rpm"
     mark = hashlib.sha256(packages.encode()).hexdigest()[:12]
     path = os.path.join(CACHE, f"{suite}-{kind}-{mark}.tar")
     with cache_lock(f"{suite}-{kind}"):
@@ -236,7 +238,6 @@ def host_suite():
 
 def debs(suite):
     """The directory with the debs for a release."""
-    need_root()
     if suite == host_suite():
         need("dpkg-buildpackage", "dh")
         return built("deb-" + suite, _build_here)
@@ -250,31 +251,35 @@ def deb(suite, name):
     return found[0]
 
 
-def make_rpm(source, env=None):
-    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; ./configure; "
-         "make rpm"], cwd=source, env=env)
+def make_rpm(source, env=None, flags=""):
+    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; "
+         f"./configure; make rpm RPMFLAGS=\"{flags}\""], cwd=source, env=env)
     return os.path.join(source, "_rpm")
 
 
-def _build_rpm(where):
-    source = os.path.join(where, "source")
-    copy_source(source)
-    made = make_rpm(source)
-    for path in glob.glob(os.path.join(made, "RPMS", "*", "*.rpm")) + \
-            glob.glob(os.path.join(made, "SRPMS", "*.rpm")):
-        shutil.copy2(path, where)
-    shutil.rmtree(source)
+def _build_rpm(flags):
+    def build(where):
+        source = os.path.join(where, "source")
+        copy_source(source)
+        made = make_rpm(source, flags=flags)
+        for path in glob.glob(os.path.join(made, "*RPMS", "**", "*.rpm"),
+                              recursive=True):
+            shutil.copy2(path, where)
+        shutil.rmtree(source)
+    return build
 
 
-def rpms():
-    """The directory with the rpms."""
-    need_root()
+def rpms(release=""):
+    """The directory with the rpms; of another release, such as ".2", for
+    upgrades."""
     need("rpmbuild")
-    return built("rpm", _build_rpm)
+    return built("rpm" + release, _build_rpm(
+        f"--define 'dist {release}'" if release else ""))
 
 
-def rpm(name):
-    found = [p for p in glob.glob(os.path.join(rpms(), name + "-[0-9]*.rpm"))
+def rpm(name, release=""):
+    found = [p for p in glob.glob(os.path.join(rpms(release),
+                                               name + "-[0-9]*.rpm"))
              if not p.endswith(".src.rpm")]
     if len(found) != 1:
         raise Failure(f"{name}: {len(found)} packages of that name: {found}")
@@ -317,13 +322,13 @@ def enter(pid, kind, flag):
 class Machine:
     """A Debian release booted in systemd-nspawn."""
 
-    def __init__(self, case, suite):
+    def __init__(self, case, suite, kind="base"):
         need_root()
         need("systemd-nspawn", "nsenter")
         self.case = case
         self.name = f"lumnid-{os.getpid()}-{len(case.processes)}"
         self.tree = os.path.join(case.dir, self.name)
-        unpack_tree(tree_archive(suite), self.tree)
+        unpack_tree(tree_archive(suite, kind), self.tree)
         self.groups = []
         self.proc = None
         self.leader = None

@@ -143,9 +143,9 @@ def udp_agent(stop, run):
 class Host:
     """A machine with lumnid's package, agents' users, and an upstream."""
 
-    def __init__(self, t, suite, package=None):
+    def __init__(self, t, suite, package=None, kind="base"):
         self.t = t
-        self.m = pkg.Machine(t, suite)
+        self.m = pkg.Machine(t, suite, kind)
         self.m.sh("useradd -r other")
         if package:
             self.install(package)
