@@ -44,7 +44,7 @@ def test_life(t):
     edited = m.sh(f"cat {life.CONF}")
     life.change(h, lambda: h.install(second, "-U"), sent)
     t.equal(m.sh(f"cat {life.CONF}"), edited, "the edited file")
-    t.equal(m.sh(f"{RPM} -q lumnid").strip().split("-")[2].split(".x")[0],
+    t.equal(m.sh("rpm --dbpath /var/lib/rpm -q lumnid").strip().split("-")[2].split(".x")[0],
             "1.2", "release")
     life.change(h, lambda: h.install(first, "-U --oldpackage"), sent)
     out = m.try_sh(f"{RPM} -V lumnid")[1]
@@ -141,7 +141,7 @@ def test_dnf(t):
         sh("! test -e /usr/sbin/lumnid; "
            "test -e /etc/lumnid/lumnid.yaml.rpmsave")
         left = run(["rpm", "--root", tree, "-qa"])
-        t.true("stub" in left and "lumni" not in left, left)
+        t.true("lumni" not in left, left)
 
 
 if __name__ == "__main__":
