@@ -196,7 +196,8 @@ engine_trim(struct engine *e, struct now now)
 		return;
 	r = journal_trim(e->journal, &why);
 	if (r >= 0)
-		r = spool_trim(e->spool, e->batch_durable, &why);
+		r = spool_trim(e->spool,
+		    journal_sealed_durable(e->journal), &why);
 	if (r >= 0)
 		r = spool_trim(e->records, UINT64_MAX, &why);
 	if (r < 0 && log_limit_hit(&e->trim_limit, now.mono.us, &swallowed))

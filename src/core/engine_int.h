@@ -95,8 +95,6 @@ struct engine {
 	struct engine_acks	 acks;		/* marks: journal_appended() */
 	struct engine_acks	 record_acks;	/* marks: seq */
 	uint64_t		 batch_seq;	/* newest in a seal mark */
-	uint64_t		 mark_at_sync;	/* batch_seq as a round began */
-	uint64_t		 batch_durable;	/* newest in a durable mark */
 
 	/* Sync rounds. */
 	bool			 syncing;

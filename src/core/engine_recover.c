@@ -97,7 +97,9 @@ engine_recover_cut(struct engine_recovery *rec, const char *runid,
 		k++;
 	bool whole = k == run->n;
 	runs_cut(e->runs, run, k, rec->now);
-	run->part = part + 1;
+	/* An older batch whose mark was lost is told of late. */
+	if (run->part < part + 1)
+		run->part = part + 1;
 	if (whole)
 		runs_close(e->runs, run, run->part);
 	return k;
@@ -153,8 +155,6 @@ engine_journal_state(void *arg, struct journal_state *st)
 
 	memcpy(st->totals, e->books.total, sizeof st->totals);
 	memcpy(e->saved, e->books.total, sizeof e->saved);
-	/* Newer marks may be lost, one by one, if the power goes now. */
-	st->batch_seq = e->batch_durable;
 	st->parts_n = runs_parts(e->runs, &st->parts);
 }
 
@@ -255,6 +255,8 @@ engine_recover_marks(struct engine_recovery *rec, struct engine_recents *l,
 			r = engine_recover_mark(rec, b, why);
 		free(b);
 	}
+	if (r == 0)
+		journal_marks_complete(rec->e->journal);
 	return r;
 }
 
@@ -365,6 +367,26 @@ engine_recover_deadlines(struct engine_recovery *rec)
 	}
 }
 
+/*
+ * Events that a crash took before they were durable were accepted by nobody,
+ * though the state of a newer segment counts them.
+ */
+static void
+engine_recover_unaccept(struct engine_recovery *rec, uint64_t n)
+{
+	struct engine *e = rec->e;
+	struct why why;
+
+	if (n > journal_lost(e->journal).unsynced)
+		n = journal_lost(e->journal).unsynced;
+	if (n == 0)
+		return;
+	e->books.total[BOOKS_ACCEPTED] -= n;
+	if (journal_count(e->journal, BOOKS_ACCEPTED, -n, rec->now.wall,
+	    &why) < 0)
+		log_error("journal_write_failed", LS("error", why.text));
+}
+
 /* Count what damage has taken, so that the books balance. */
 static void
 engine_recover_balance(struct engine_recovery *rec)
@@ -380,6 +402,8 @@ engine_recover_balance(struct engine_recovery *rec)
 	for (int i = 0; i < SPOOL_DROPS; i++)
 		there += s.dropped[i];
 
+	if (there < t[BOOKS_ACCEPTED])
+		engine_recover_unaccept(rec, t[BOOKS_ACCEPTED] - there);
 	if (there == t[BOOKS_ACCEPTED])
 		return;
 	log_warn("books_corrected", LU("accepted", t[BOOKS_ACCEPTED]),
@@ -424,8 +448,6 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	memcpy(e->saved, e->books.total, sizeof e->saved);
 	engine_recover_deadlines(&rec);
 	engine_recover_balance(&rec);
-	/* Marks made up for just now are durable with the next round. */
-	e->batch_durable = rec.known;
 	struct spool_waiting w = spool_waiting(e->spool);
 	log_info("recovered", LU("open_runs", runs_count(e->runs)),
 	    LU("open_events", runs_events(e->runs)),

@@ -167,10 +167,8 @@ engine_sync_good(struct engine *e, struct now now)
 	    NULL, now.mono);
 	engine_acks_pop(e, &e->record_acks, spool_durable(e->records),
 	    EVENT_OK, NULL, now.mono);
-	if (e->sync_journal) {
-		e->batch_durable = e->mark_at_sync;
+	if (e->sync_journal)
 		engine_seal_release(e, journal_durable(e->journal));
-	}
 	engine_seal_durable(e, spool_durable(e->spool), now);
 }
 
@@ -253,7 +251,6 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 	e->sync_spool = spool;
 	e->sync_records = records;
 	e->sync_appended = journal_appended(e->journal);
-	e->mark_at_sync = e->batch_seq;
 	if (journal)
 		journal_sync_begin(e->journal, &set);
 	if (spool)

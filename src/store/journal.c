@@ -5,10 +5,14 @@
  *
  *	STATE (1), the first record of each segment
  *	   0	u64	newest lsn
- *	   8	u64	newest batch in a seal mark
+ *	   8	u64	all seal marks up to this batch are durable
  *	  16	u32	number of totals T (64)
  *	  20	u32	number of parts P
- *	  24	T x u64	totals
+ *	  24	u64	events appended over the life of the installation
+ *	  32	u64	so many of them were durable
+ *	  40	u64	seal marks over the life of the installation
+ *	  48	u64	batch of the newest of them
+ *	  56	T x u64	totals
  *		P x (u64 xxh3 of the runId, u32 next part)
  *
  *	EVENT (2)
@@ -32,7 +36,8 @@
  *	  16	u32	part
  *	  20	u16	length of the runId
  *	  22	u16	0
- *	  24		runId
+ *	  24	u64	which seal mark it is, over the life of the installation
+ *	  32		runId
  *
  *	COUNT (5): a total moved
  *	   0	u64	by how much
@@ -53,39 +58,17 @@
 
 #include "base/mem.h"
 #include "store/journal.h"
+#include "store/journal_int.h"
 #include "store/le.h"
 
-enum {
-	JOURNAL_STATE = 1,
-	JOURNAL_EVENT,
-	JOURNAL_END,
-	JOURNAL_SEALED,
-	JOURNAL_COUNT,
-};
+void
+journal_stamp(struct journal *j)
+{
+	seglog_stamp(j->log, (struct seglog_stamp){ { j->lsn, j->appended,
+	    j->events, j->sealed } });
+}
 
-#define JOURNAL_META	24	/* bytes before the runId, of every type */
-#define JOURNAL_PART	12
-#define JOURNAL_F_END	1u
-
-struct journal_seg {
-	uint32_t	segno;
-	uint32_t	live;		/* events */
-	bool		pinned;		/* could not be read: never deleted */
-	bool		stated;		/* begins with a sound STATE */
-	uint64_t	born;		/* `appended` of its STATE */
-};
-
-struct journal {
-	struct seglog	*log;
-	struct journal_options o;
-	struct journal_seg *segs;	/* by segno */
-	size_t		 n, cap;
-	uint64_t	 lsn;
-	uint64_t	 appended;
-	struct buf	 parts;		/* scratch of the replay */
-};
-
-static struct journal_seg *
+struct journal_seg *
 journal_seg(const struct journal *j, uint32_t segno)
 {
 	size_t lo = 0, hi = j->n, mid;
@@ -100,7 +83,7 @@ journal_seg(const struct journal *j, uint32_t segno)
 	return lo < j->n && j->segs[lo].segno == segno ? &j->segs[lo] : NULL;
 }
 
-static struct journal_seg *
+struct journal_seg *
 journal_seg_add(struct journal *j, uint32_t segno)
 {
 	if (j->n == j->cap) {
@@ -110,205 +93,6 @@ journal_seg_add(struct journal *j, uint32_t segno)
 	j->segs[j->n] = (struct journal_seg){ .segno = segno,
 	    .born = j->appended };
 	return &j->segs[j->n++];
-}
-
-/* --- state ----------------------------------------------------------------- */
-
-/* Called by the log when a segment begins. */
-static void
-journal_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
-{
-	struct journal *j = arg;
-	struct journal_state st = { 0 };
-	uint8_t *p;
-	size_t len;
-
-	if (j->o.state != NULL)
-		j->o.state(j->o.arg, &st);
-	len = JOURNAL_META + JOURNAL_TOTALS * 8 + st.parts_n * JOURNAL_PART;
-	p = buf_room(out, len);
-	if (p == NULL)
-		return;
-	out->len += len;
-	le_put64(p, j->lsn);
-	le_put64(p + 8, st.batch_seq);
-	le_put32(p + 16, JOURNAL_TOTALS);
-	le_put32(p + 20, (uint32_t)st.parts_n);
-	p += JOURNAL_META;
-	for (size_t i = 0; i < JOURNAL_TOTALS; i++, p += 8)
-		le_put64(p, st.totals[i]);
-	for (size_t i = 0; i < st.parts_n; i++, p += JOURNAL_PART) {
-		le_put64(p, st.parts[i].run_hash);
-		le_put32(p + 8, st.parts[i].part);
-	}
-}
-
-static bool
-journal_replay_state(struct journal *j, const struct journal_replay *rp,
-    const uint8_t *data, size_t len)
-{
-	struct journal_state st = { 0 };
-	struct journal_part *part;
-	uint64_t totals, parts;
-	size_t need;
-
-	if (len < JOURNAL_META)
-		return false;
-	totals = le_get32(data + 16);
-	parts = le_get32(data + 20);
-	if (JOURNAL_META + totals * 8 + parts * JOURNAL_PART > len)
-		return false;
-	if (le_get64(data) > j->lsn)
-		j->lsn = le_get64(data);
-	st.batch_seq = le_get64(data + 8);
-	for (size_t i = 0; i < totals && i < JOURNAL_TOTALS; i++)
-		st.totals[i] = le_get64(data + JOURNAL_META + i * 8);
-	data += JOURNAL_META + totals * 8;
-	buf_reset(&j->parts, SIZE_MAX);
-	need = (size_t)parts * sizeof *part;
-	part = (struct journal_part *)(void *)buf_room(&j->parts, need + 1);
-	if (part == NULL)
-		parts = 0;
-	for (size_t i = 0; i < parts; i++, data += JOURNAL_PART) {
-		part[i].run_hash = le_get64(data);
-		part[i].part = le_get32(data + 8);
-	}
-	st.parts = part;
-	st.parts_n = (size_t)parts;
-	if (rp->state != NULL)
-		rp->state(rp->arg, &st);
-	return true;
-}
-
-/* --- opening --------------------------------------------------------------- */
-
-struct journal_walk {
-	struct journal	*j;
-	const struct journal_replay *rp;
-};
-
-static void
-journal_replay_event(struct journal *j, const struct journal_replay *rp,
-    const uint8_t *data, uint32_t len, struct seglog_pos pos)
-{
-	uint64_t lsn = le_get64(data);
-	uint32_t json = le_get32(data + 16);
-	size_t runid = le_get16(data + 20);
-	struct journal_place at = { pos.segno, pos.off, json };
-
-	if ((uint64_t)JOURNAL_META + runid + json != len)
-		return;
-	if (lsn > j->lsn)
-		j->lsn = lsn;
-	if (rp->event != NULL)
-		rp->event(rp->arg, (const char *)data + JOURNAL_META, runid,
-		    lsn, (struct wall){ (int64_t)le_get64(data + 8) },
-		    (le_get16(data + 22) & JOURNAL_F_END) != 0, at);
-}
-
-static int
-journal_on_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
-    struct seglog_pos pos)
-{
-	struct journal_walk *w = arg;
-	const struct journal_replay *rp = w->rp;
-	const char *runid = (const char *)data + JOURNAL_META;
-	size_t n;
-
-	if (type == JOURNAL_STATE) {
-		if (journal_replay_state(w->j, rp, data, len))
-			w->j->segs[w->j->n - 1].stated = true;
-		return 0;
-	}
-	if (type == JOURNAL_COUNT && len >= 16 && rp->count != NULL)
-		rp->count(rp->arg, le_get32(data + 8), le_get64(data));
-	if (len < JOURNAL_META)
-		return 0;
-	switch (type) {
-	case JOURNAL_EVENT:
-		journal_replay_event(w->j, rp, data, len, pos);
-		break;
-	case JOURNAL_END:
-		n = le_get16(data + 16);
-		if (le_get64(data) > w->j->lsn)
-			w->j->lsn = le_get64(data);
-		if (JOURNAL_META + n == len && rp->end != NULL)
-			rp->end(rp->arg, runid, n, le_get64(data));
-		break;
-	case JOURNAL_SEALED:
-		n = le_get16(data + 20);
-		if (JOURNAL_META + n == len && rp->sealed != NULL)
-			rp->sealed(rp->arg, runid, n, le_get64(data),
-			    le_get32(data + 16), le_get64(data + 8));
-		break;
-	}
-	return 0;
-}
-
-static int
-journal_replay_all(struct journal *j, const struct journal_replay *rp,
-    struct why *why)
-{
-	struct journal_walk w = { j, rp };
-	struct seglog_info info;
-	struct why text;
-	int r;
-
-	for (size_t i = 0; i < seglog_count(j->log);) {
-		info = seglog_at(j->log, i);
-		(void)journal_seg_add(j, info.segno);
-		r = seglog_scan(j->log, info.segno, 0, journal_on_record, &w,
-		    &text);
-		if (r == -ENOMEM)
-			return why_set(why, r, "%s", text.text);
-		/* Set aside: it has left the log's list, too. */
-		if (r == -EBADMSG) {
-			j->n--;
-			continue;
-		}
-		if (r < 0) {
-			j->segs[j->n - 1].pinned = true;
-			seglog_tell(j->log, info.segno, info.size, text.text);
-		}
-		i++;
-	}
-	/* The log goes on in a segment that begins soundly. */
-	if (j->n > 0 && !j->segs[j->n - 1].stated)
-		seglog_finish(j->log);
-	return 0;
-}
-
-int
-journal_open(const char *dir, const char *quarantine,
-    const struct journal_options *o, const struct journal_replay *rp,
-    struct journal **ret, struct why *why)
-{
-	struct journal *j = mem_zalloc(sizeof *j);
-	struct seglog_options so = { .kind = SEGLOG_JOURNAL,
-	    .segment_bytes = o->segment_bytes,
-	    .buffer_bytes = o->buffer_bytes,
-	    .checkpoint = journal_on_checkpoint,
-	    .checkpoint_type = JOURNAL_STATE, .owner = j,
-	    .damaged = o->damaged, .arg = o->arg };
-	int r;
-
-	j->o = *o;
-	buf_init(&j->parts, 0);
-	memcpy(so.instance, o->instance, sizeof so.instance);
-	r = seglog_open(dir, quarantine, &so, &j->log, why);
-	if (r < 0)
-		goto out;
-	/* What is found is not durable before a sync round: it counts as one. */
-	j->appended = 1;
-	r = journal_replay_all(j, rp, why);
-	seglog_stamp(j->log, j->lsn, j->appended);
-out:
-	buf_free(&j->parts);
-	if (r < 0)
-		journal_close(j);
-	else
-		*ret = j;
-	return r;
 }
 
 void
@@ -325,6 +109,20 @@ const uint8_t *
 journal_instance(const struct journal *j)
 {
 	return seglog_instance(j->log);
+}
+
+struct journal_lost
+journal_lost(const struct journal *j)
+{
+	return j->lost;
+}
+
+void
+journal_marks_complete(struct journal *j)
+{
+	if (j->sealed < j->newest)
+		j->sealed = j->newest;
+	journal_stamp(j);
 }
 
 void
@@ -352,7 +150,7 @@ journal_note_tail(struct journal *j)
 		return;
 	j->appended++;
 	journal_seg_add(j, tail)->stated = true;
-	seglog_stamp(j->log, j->lsn, j->appended);
+	journal_stamp(j);
 }
 
 int
@@ -360,7 +158,7 @@ journal_reserve(struct journal *j, size_t n, uint64_t json_bytes,
     size_t runid_len, struct wall now, struct why *why)
 {
 	uint64_t bytes = json_bytes + (uint64_t)n * (SEG_HEAD_LEN +
-	    JOURNAL_META + runid_len + SEG_ALIGN);
+	    JOURNAL_EVENT_META + runid_len + SEG_ALIGN);
 	int r;
 
 	if (bytes > UINT32_MAX / 4)
@@ -374,16 +172,16 @@ journal_reserve(struct journal *j, size_t n, uint64_t json_bytes,
 /* Append a mark: a record that needs no reservation by the caller. */
 static int
 journal_append_mark(struct journal *j, uint8_t type,
-    const uint8_t meta[JOURNAL_META], const char *runid, size_t runid_len,
+    const void *meta, size_t meta_len, const char *runid, size_t runid_len,
     struct wall now, struct why *why)
 {
 	struct seg_piece piece[2] = {
-	    { meta, type == JOURNAL_COUNT ? 16 : JOURNAL_META },
+	    { meta, meta_len },
 	    { runid, runid_len } };
 	struct seglog_pos pos;
 	int r;
 
-	r = seglog_reserve_mark(j->log, seg_record_size(JOURNAL_META +
+	r = seglog_reserve_mark(j->log, seg_record_size(meta_len +
 	    runid_len), now, why);
 	journal_note_tail(j);
 	if (r < 0)
@@ -396,7 +194,7 @@ struct journal_mark
 journal_mark(const struct journal *j)
 {
 	return (struct journal_mark){ .pos = seglog_mark(j->log),
-	    .lsn = j->lsn, .appended = j->appended,
+	    .lsn = j->lsn, .appended = j->appended, .events = j->events,
 	    .live = j->n > 0 ? j->segs[j->n - 1].live : 0 };
 }
 
@@ -408,8 +206,9 @@ journal_rollback(struct journal *j, struct journal_mark mark)
 	seglog_rollback(j->log, mark.pos);
 	j->lsn = mark.lsn;
 	j->appended = mark.appended;
+	j->events = mark.events;
 	j->segs[j->n - 1].live = mark.live;
-	seglog_stamp(j->log, j->lsn, j->appended);
+	journal_stamp(j);
 }
 
 int
@@ -417,7 +216,7 @@ journal_event(struct journal *j, const char *runid, size_t runid_len,
     const void *json, size_t len, bool end, struct wall at,
     uint64_t *ret_lsn, struct journal_place *ret, struct why *why)
 {
-	uint8_t meta[JOURNAL_META];
+	uint8_t meta[JOURNAL_EVENT_META];
 	struct seg_piece piece[3] = { { meta, sizeof meta },
 	    { runid, runid_len }, { json, len } };
 	struct seglog_pos pos;
@@ -433,10 +232,11 @@ journal_event(struct journal *j, const char *runid, size_t runid_len,
 	if (r < 0)
 		return r;
 	j->appended++;
+	j->events++;
 	j->segs[j->n - 1].live++;
 	*ret_lsn = ++j->lsn;
 	*ret = (struct journal_place){ pos.segno, pos.off, (uint32_t)len };
-	seglog_stamp(j->log, j->lsn, j->appended);
+	journal_stamp(j);
 	return 0;
 }
 
@@ -444,20 +244,20 @@ int
 journal_end(struct journal *j, const char *runid, size_t runid_len,
     struct wall at, uint64_t *ret_lsn, struct why *why)
 {
-	uint8_t meta[JOURNAL_META] = { 0 };
+	uint8_t meta[JOURNAL_END_META] = { 0 };
 	int r;
 
 	assert(runid_len <= UINT16_MAX);
 	le_put64(meta, j->lsn + 1);
 	le_put64(meta + 8, (uint64_t)at.us);
 	le_put16(meta + 16, (uint16_t)runid_len);
-	r = journal_append_mark(j, JOURNAL_END, meta, runid, runid_len, at,
-	    why);
+	r = journal_append_mark(j, JOURNAL_END, meta, sizeof meta, runid,
+	    runid_len, at, why);
 	if (r < 0)
 		return r;
 	j->appended++;
 	*ret_lsn = ++j->lsn;
-	seglog_stamp(j->log, j->lsn, j->appended);
+	journal_stamp(j);
 	return 0;
 }
 
@@ -466,7 +266,7 @@ journal_sealed(struct journal *j, const char *runid, size_t runid_len,
     uint64_t lsn, uint32_t part, uint64_t batch_seq, struct wall now,
     struct why *why)
 {
-	uint8_t meta[JOURNAL_META] = { 0 };
+	uint8_t meta[JOURNAL_SEALED_META] = { 0 };
 	int r;
 
 	assert(runid_len <= UINT16_MAX);
@@ -474,12 +274,16 @@ journal_sealed(struct journal *j, const char *runid, size_t runid_len,
 	le_put64(meta + 8, batch_seq);
 	le_put32(meta + 16, part);
 	le_put16(meta + 20, (uint16_t)runid_len);
-	r = journal_append_mark(j, JOURNAL_SEALED, meta, runid, runid_len,
-	    now, why);
+	le_put64(meta + 24, j->seals + 1);
+	r = journal_append_mark(j, JOURNAL_SEALED, meta, sizeof meta, runid,
+	    runid_len, now, why);
 	if (r < 0)
 		return r;
 	j->appended++;
-	seglog_stamp(j->log, j->lsn, j->appended);
+	j->seals++;
+	if (batch_seq > j->sealed)
+		j->sealed = batch_seq;
+	journal_stamp(j);
 	return 0;
 }
 
@@ -487,17 +291,18 @@ int
 journal_count(struct journal *j, unsigned total, uint64_t n, struct wall now,
     struct why *why)
 {
-	uint8_t meta[JOURNAL_META] = { 0 };
+	uint8_t meta[JOURNAL_COUNT_LEN] = { 0 };
 	int r;
 
 	assert(total < JOURNAL_TOTALS);
 	le_put64(meta, n);
 	le_put32(meta + 8, total);
-	r = journal_append_mark(j, JOURNAL_COUNT, meta, NULL, 0, now, why);
+	r = journal_append_mark(j, JOURNAL_COUNT, meta, sizeof meta, NULL, 0,
+	    now, why);
 	if (r < 0)
 		return r;
 	j->appended++;
-	seglog_stamp(j->log, j->lsn, j->appended);
+	journal_stamp(j);
 	return 0;
 }
 
@@ -507,7 +312,7 @@ int
 journal_read(struct journal *j, struct journal_place at, size_t runid_len,
     struct buf *buf, const char **ret, struct why *why)
 {
-	uint32_t len = JOURNAL_META + (uint32_t)runid_len + at.len;
+	uint32_t len = JOURNAL_EVENT_META + (uint32_t)runid_len + at.len;
 	uint8_t *rec;
 	int r;
 
@@ -521,7 +326,7 @@ journal_read(struct journal *j, struct journal_place at, size_t runid_len,
 	if (r < 0)
 		return r;
 	buf->len = SEG_HEAD_LEN + (size_t)len;
-	*ret = (const char *)rec + SEG_HEAD_LEN + JOURNAL_META + runid_len;
+	*ret = (const char *)rec + SEG_HEAD_LEN + JOURNAL_EVENT_META + runid_len;
 	return 0;
 }
 
@@ -569,12 +374,11 @@ int
 journal_trim(struct journal *j, struct why *why)
 {
 	struct journal_seg *sg = j->segs;
-	uint64_t lsn, durable;
+	uint64_t durable = seglog_durable(j->log).v[1];
 	int r;
 
 	if (j->n < 2 || seglog_removals_pending(j->log))
 		return 0;
-	seglog_durable(j->log, &lsn, &durable);
 	if (sg->live > 0 || sg->pinned || !journal_state_durable(j, durable))
 		return 0;
 	r = seglog_remove(j->log, sg->segno, why);
@@ -614,10 +418,13 @@ journal_sync_end(struct journal *j, bool ok)
 uint64_t
 journal_synced_lsn(const struct journal *j)
 {
-	uint64_t lsn, appended;
+	return seglog_durable(j->log).v[0];
+}
 
-	seglog_durable(j->log, &lsn, &appended);
-	return lsn;
+uint64_t
+journal_sealed_durable(const struct journal *j)
+{
+	return seglog_durable(j->log).v[3];
 }
 
 uint64_t
@@ -629,10 +436,7 @@ journal_appended(const struct journal *j)
 uint64_t
 journal_durable(const struct journal *j)
 {
-	uint64_t lsn, appended;
-
-	seglog_durable(j->log, &lsn, &appended);
-	return appended;
+	return seglog_durable(j->log).v[1];
 }
 
 int

@@ -44,7 +44,11 @@ struct journal_part {
 
 struct journal_state {
 	uint64_t		totals[JOURNAL_TOTALS];
-	uint64_t		batch_seq;	/* newest batch in a seal mark */
+	/*
+	 * Told: all seal marks up to it were durable. Asked: not looked at,
+	 * the journal knows.
+	 */
+	uint64_t		batch_seq;
 	const struct journal_part *parts;	/* oldest first */
 	size_t			parts_n;
 };
@@ -95,6 +99,24 @@ int	journal_open(const char *dir, const char *quarantine,
 	    struct journal **, struct why *) MUSTUSE;
 void	journal_close(struct journal *);
 const uint8_t *journal_instance(const struct journal *);
+/*
+ * A crash may have taken one seal mark and left the next. So the owner writes
+ * those that are missing (journal_sealed()), and then says that all up to the
+ * newest are there.
+ */
+void	journal_marks_complete(struct journal *);
+/* All seal marks up to it are durable: spool_trim()'s may_delete. */
+uint64_t journal_sealed_durable(const struct journal *);
+/*
+ * Events that were appended before the newest segment but were not found by
+ * the replay: lost by damage, or, if unsynced, by a crash before they were
+ * known to be durable. Totals in the newest state count them.
+ */
+struct journal_lost {
+	uint64_t	durable;
+	uint64_t	unsynced;
+};
+struct journal_lost journal_lost(const struct journal *);
 
 /* The next lsn is above `lsn`; for the engine's recovery. */
 void	journal_skip_lsn(struct journal *, uint64_t lsn);
@@ -114,6 +136,7 @@ struct journal_mark {
 	struct seglog_pos	pos;
 	uint64_t		lsn;
 	uint64_t		appended;
+	uint64_t		events;
 	uint32_t		live;
 };
 struct journal_mark journal_mark(const struct journal *);

@@ -192,7 +192,7 @@ seglog_new_tail(struct seglog *l, int fd, const struct seg_header *h,
 	l->files[l->n++] = (struct seglog_file){ (uint32_t)h->segno, end };
 	l->t = (struct seglog_tail){ .fd = fd, .h = *h, .start = end,
 	    .written = end, .reserved = reserved, .scanned = true,
-	    .stamp = { l->stamp[0], l->stamp[1] } };
+	    .stamp = l->stamp };
 	l->dir_gen++;
 }
 
@@ -426,22 +426,19 @@ seglog_append(struct seglog *l, uint8_t type, const struct seg_piece *piece,
 }
 
 void
-seglog_stamp(struct seglog *l, uint64_t a, uint64_t b)
+seglog_stamp(struct seglog *l, struct seglog_stamp stamp)
 {
-	l->stamp[0] = a;
-	l->stamp[1] = b;
+	l->stamp = stamp;
 	/* After a rollback the file holds less than it was stamped with. */
-	if (l->t.stamp[0] > a)
-		l->t.stamp[0] = a;
-	if (l->t.stamp[1] > b)
-		l->t.stamp[1] = b;
+	for (int i = 0; i < SEGLOG_STAMPS; i++)
+		if (l->t.stamp.v[i] > stamp.v[i])
+			l->t.stamp.v[i] = stamp.v[i];
 }
 
-void
-seglog_durable(const struct seglog *l, uint64_t *ret_a, uint64_t *ret_b)
+struct seglog_stamp
+seglog_durable(const struct seglog *l)
 {
-	*ret_a = l->durable[0];
-	*ret_b = l->durable[1];
+	return l->durable;
 }
 
 struct seglog_pos
@@ -496,8 +493,7 @@ seglog_flush(struct seglog *l, struct why *why)
 		l->t.written += l->wlen;
 		l->wlen = 0;
 	}
-	l->t.stamp[0] = l->stamp[0];
-	l->t.stamp[1] = l->stamp[1];
+	l->t.stamp = l->stamp;
 	return 0;
 }
 

@@ -153,13 +153,16 @@ int	seglog_append(struct seglog *, uint8_t type, const struct seg_piece *,
 	    size_t n, struct seglog_pos *ret, struct why *) MUSTUSE;
 
 /*
- * Two counters of the owner's, as of its newest append; only the latest call
+ * Counters of the owner's, as of its newest append; only the latest call
  * counts. seglog_durable() returns what they were at the end of what is
  * durable.
  */
-void	seglog_stamp(struct seglog *, uint64_t a, uint64_t b);
-void	seglog_durable(const struct seglog *, uint64_t *ret_a,
-	    uint64_t *ret_b);
+#define SEGLOG_STAMPS	4
+struct seglog_stamp {
+	uint64_t	v[SEGLOG_STAMPS];
+};
+void	seglog_stamp(struct seglog *, struct seglog_stamp);
+struct seglog_stamp seglog_durable(const struct seglog *);
 
 /*
  * Undo appends: the log ends again where it ended at the mark. Only for what
@@ -241,6 +244,9 @@ void	seglog_sync_begin(struct seglog *, struct seglog_sync *);
  * next round writes these bytes anew before it syncs them.
  */
 void	seglog_sync_end(struct seglog *, bool ok);
+
+/* Make all that is flushed durable, on this thread; for opening. 0 or -errno. */
+int	seglog_sync_now(struct seglog *) MUSTUSE;
 
 /* Count and tell of a segment that is missing or cannot be read. */
 void	seglog_tell(struct seglog *, uint32_t segno, uint64_t bytes,

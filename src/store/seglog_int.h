@@ -40,7 +40,7 @@ struct seglog_pend {
 	bool		suspect;	/* to be written anew: see sync_end */
 	bool		in_round;
 	bool		removed;
-	uint64_t	stamp[2];
+	struct seglog_stamp stamp;
 };
 
 struct seglog_tail {
@@ -54,7 +54,7 @@ struct seglog_tail {
 	bool		closed;		/* not to be appended to */
 	bool		cut;		/* to be cut at `written` */
 	bool		suspect;
-	uint64_t	stamp[2];	/* as of `written` */
+	struct seglog_stamp stamp;	/* as of `written` */
 };
 
 struct seglog_round {
@@ -63,7 +63,7 @@ struct seglog_round {
 	uint32_t	tail_segno;
 	uint64_t	tail_written;	/* up to here */
 	uint64_t	dir_gen;
-	uint64_t	stamp[2];	/* durable if it ends well */
+	struct seglog_stamp stamp;	/* durable if it ends well */
 };
 
 struct seglog {
@@ -81,8 +81,8 @@ struct seglog {
 	struct seglog_tail t;
 	uint8_t		*wbuf;		/* o.buffer_bytes */
 	size_t		 wlen;
-	uint64_t	 stamp[2];	/* as of the newest append */
-	uint64_t	 durable[2];
+	struct seglog_stamp stamp;	/* as of the newest append */
+	struct seglog_stamp durable;
 	struct seglog_pend pend[SEGLOG_PENDS];	/* oldest first */
 	size_t		 pends;
 	uint64_t	 dir_gen;	/* changes of the directory so far */

@@ -3,9 +3,10 @@
  *
  * The log becomes durable from its beginning on: a round covers the segments
  * that were rolled before they were synced, oldest first, and the tail only
- * after all of those. So two counters (the stamp) say how far it is.
+ * after all of those. So a stamp of counters says how far it is.
  */
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/sys.h"
@@ -30,7 +31,7 @@ seglog_pend_tail(struct seglog *l)
 	    .suspect = l->t.suspect,
 	    .in_round = l->round.active && l->round.tail &&
 		l->round.tail_segno == seglog_tail(l),
-	    .stamp = { l->t.stamp[0], l->t.stamp[1] } };
+	    .stamp = l->t.stamp };
 }
 
 void
@@ -109,8 +110,7 @@ sync_add_pends(struct seglog *l, struct seglog_sync *set, size_t *room)
 		p->in_round = true;
 		sync_add(set, p->fd, false);
 		(*room)--;
-		l->round.stamp[0] = p->stamp[0];
-		l->round.stamp[1] = p->stamp[1];
+		l->round.stamp = p->stamp;
 	}
 	return true;
 }
@@ -121,13 +121,11 @@ seglog_sync_begin(struct seglog *l, struct seglog_sync *set)
 	size_t room = SEGLOG_SYNC_MAX - set->n;
 
 	assert(!l->round.active);
-	if (l->wlen == 0 && !l->t.cut) {
-		l->t.stamp[0] = l->stamp[0];
-		l->t.stamp[1] = l->stamp[1];
-	}
+	if (l->wlen == 0 && !l->t.cut)
+		l->t.stamp = l->stamp;
 	l->round = (struct seglog_round){ .active = true,
 	    .dir_gen = l->dir_synced,
-	    .stamp = { l->durable[0], l->durable[1] } };
+	    .stamp = l->durable };
 	if (room > SEGLOG_SYNC_EACH)
 		room = SEGLOG_SYNC_EACH;
 	if (room == 0)
@@ -141,8 +139,7 @@ seglog_sync_begin(struct seglog *l, struct seglog_sync *set)
 		return;
 	if (l->t.fd < 0) {
 		/* No tail, so what was stamped holds no more than this. */
-		l->round.stamp[0] = l->t.stamp[0];
-		l->round.stamp[1] = l->t.stamp[1];
+		l->round.stamp = l->t.stamp;
 		return;
 	}
 	if (l->t.synced < l->t.written) {
@@ -155,8 +152,7 @@ seglog_sync_begin(struct seglog *l, struct seglog_sync *set)
 	l->round.tail = true;
 	l->round.tail_segno = seglog_tail(l);
 	l->round.tail_written = l->t.written;
-	l->round.stamp[0] = l->t.stamp[0];
-	l->round.stamp[1] = l->t.stamp[1];
+	l->round.stamp = l->t.stamp;
 }
 
 /* The round is over for a rolled segment: true when it waits no more. */
@@ -200,8 +196,30 @@ seglog_sync_end(struct seglog *l, bool ok)
 	}
 	if (ok) {
 		l->dir_synced = l->round.dir_gen;
-		l->durable[0] = l->round.stamp[0];
-		l->durable[1] = l->round.stamp[1];
+		l->durable = l->round.stamp;
 	}
 	l->round.active = false;
+}
+
+int
+seglog_sync_now(struct seglog *l)
+{
+	struct seglog_sync set;
+	int r = 0, one;
+
+	while (seglog_unsynced(l) && r == 0) {
+		set.n = 0;
+		seglog_sync_begin(l, &set);
+		/* What was suspect and could not be written anew. */
+		if (set.n == 0)
+			r = -EIO;
+		for (size_t i = 0; i < set.n; i++) {
+			one = set.what[i].is_dir ? sys->fsync(set.what[i].fd) :
+			    sys->fdatasync(set.what[i].fd);
+			if (one < 0)
+				r = one;
+		}
+		seglog_sync_end(l, r == 0);
+	}
+	return r;
 }

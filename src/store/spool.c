@@ -14,6 +14,7 @@
  *	 192	S x	u32 segno, u32 batches, u32 waiting, u32 bytes of bitmap B,
  *			u64 first batch, u64 last batch, u64 events, u64 bytes of
  *			bodies, u64 waiting events, u64 waiting bytes,
+ *			u64 newest batch that the journal is to mark as sealed,
  *			B bytes: bit i is set when its i-th batch is done (B is
  *			0 when none is, or when all are)
  *		V x	u32 segno, u32 index
@@ -191,7 +192,7 @@ spool_is_void(const struct spool *sp, uint32_t segno, uint32_t index)
 	return false;
 }
 
-static void
+void
 spool_void_add(struct spool *sp, uint32_t segno, uint32_t index)
 {
 	if (sp->voids_n == sp->voids_cap) {
@@ -299,8 +300,12 @@ spool_apply(struct spool *sp, struct spool_seg *sg,
 	}
 	spool_part_drop(sp, m->segno, m->index);
 	spool_seg_set_done(sg, m->index);
-	if (m->back)
+	if (m->back) {
 		spool_void_add(sp, sg->segno, m->index);
+		/* The newest goes first: so this finds the next below it. */
+		if (sg->owed_seq == m->seq)
+			sg->owed_seq--;
+	}
 	sg->waiting--;
 	sp->waiting.batches--;
 	sp->totals.done_batches++;
@@ -317,6 +322,13 @@ spool_apply(struct spool *sp, struct spool_seg *sg,
 }
 
 /* --- appending ------------------------------------------------------------- */
+
+void
+spool_stamp(struct spool *sp)
+{
+	seglog_stamp(sp->log, (struct seglog_stamp){ { sp->seq,
+	    sp->appended, 0 } });
+}
 
 /* A roll is noticed here. */
 static void
@@ -346,7 +358,7 @@ spool_note_tail(struct spool *sp)
 		old->marked = sp->appended;
 	}
 	sp->kept_n = 0;
-	seglog_stamp(sp->log, sp->seq, sp->appended);
+	spool_stamp(sp);
 }
 
 static void
@@ -374,6 +386,8 @@ spool_count_in(struct spool *sp, const struct spool_batch *b)
 	if (sg->batches++ == 0)
 		sg->first_seq = b->seq;
 	sg->last_seq = b->seq;
+	if (b->parent == 0)
+		sg->owed_seq = b->seq;
 	sg->events += b->events;
 	sg->bytes += b->body_len;
 	sg->waiting++;
@@ -385,7 +399,7 @@ spool_count_in(struct spool *sp, const struct spool_batch *b)
 	sp->totals.batches++;
 	sp->totals.events += b->events;
 	sp->appended++;
-	seglog_stamp(sp->log, sp->seq, sp->appended);
+	spool_stamp(sp);
 }
 
 int
@@ -457,7 +471,7 @@ spool_write_mark(struct spool *sp, const struct spool_mark *m,
 	if (r < 0)
 		return r;
 	sp->appended++;
-	seglog_stamp(sp->log, sp->seq, sp->appended);
+	spool_stamp(sp);
 	return 0;
 }
 
@@ -604,7 +618,7 @@ static bool
 spool_may_drop(const struct spool *sp, const struct spool_seg *sg,
     uint64_t may_delete, uint64_t durable)
 {
-	if (sg->waiting > 0 || sg->last_seq > may_delete)
+	if (sg->waiting > 0 || sg->owed_seq > may_delete)
 		return false;
 	/* Deleting is what makes room for the marks. */
 	if (sg->kept > 0)
@@ -615,11 +629,10 @@ spool_may_drop(const struct spool *sp, const struct spool_seg *sg,
 int
 spool_trim(struct spool *sp, uint64_t may_delete, struct why *why)
 {
-	uint64_t seq, durable;
+	uint64_t durable = seglog_durable(sp->log).v[1];
 	uint32_t tail = seglog_tail(sp->log);
 	int n = 0, r;
 
-	seglog_durable(sp->log, &seq, &durable);
 	if (tail == 0 || sp->bare || sp->born > durable)
 		return 0;
 	for (size_t i = 0; i < sp->n && sp->segs[i].segno != tail;) {
@@ -661,10 +674,7 @@ spool_sync_end(struct spool *sp, bool ok)
 uint64_t
 spool_durable(const struct spool *sp)
 {
-	uint64_t seq, appended;
-
-	seglog_durable(sp->log, &seq, &appended);
-	return seq;
+	return seglog_durable(sp->log).v[0];
 }
 
 int

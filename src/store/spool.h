@@ -124,8 +124,10 @@ struct spool_options {
  * sound batch with seq > seq_above, in order, delivered or not (the journal
  * may not have their seal marks), but not of those that were taken back, nor
  * of those that were cut from another; older segments are read for it where
- * they hold such. Batches above promised that
- * a crash has destroyed were never promised and count as never appended.
+ * they hold such. What it is told of is durable: it is synced here, on this
+ * thread, where needed. Batches above promised that
+ * a crash has destroyed were never promised and count as never appended, and
+ * so do those behind the first of them: the journal still has their events.
  * Returns 0 or -errno of the directory.
  */
 int	spool_open(const char *dir, const char *quarantine,

@@ -10,7 +10,7 @@
 #include "store/spool_int.h"
 
 #define CKPT_LEN	192
-#define CKPT_SEG	64
+#define CKPT_SEG	72
 #define CKPT_VOID	8
 #define CKPT_PART	20
 
@@ -34,6 +34,7 @@ ckpt_put_seg(const struct spool_seg *sg, uint8_t *p)
 	le_put64(p + 40, sg->bytes);
 	le_put64(p + 48, sg->waiting_events);
 	le_put64(p + 56, sg->waiting_bytes);
+	le_put64(p + 64, sg->owed_seq);
 }
 
 void
@@ -135,6 +136,7 @@ ckpt_get_seg(struct spool *sp, const uint8_t *p)
 	sg->bytes = le_get64(p + 40);
 	sg->waiting_events = le_get64(p + 48);
 	sg->waiting_bytes = le_get64(p + 56);
+	sg->owed_seq = le_get64(p + 64);
 	if (bits > 0) {
 		sg->done = mem_dup(p + CKPT_SEG, bits);
 		sg->done_cap = bits * 8;

@@ -34,6 +34,7 @@ struct spool_seg {
 	uint64_t	waiting_bytes;
 	uint64_t	first_seq;
 	uint64_t	last_seq;
+	uint64_t	owed_seq;	/* newest that the journal is to mark */
 	uint64_t	marked;		/* `appended` at its newest mark */
 	uint8_t		*done;		/* bit by batch; NULL: none is done */
 	uint32_t	done_cap;	/* bits */
@@ -109,7 +110,10 @@ void	spool_seg_set_done(struct spool_seg *, uint32_t index);
 struct spool_part spool_part_get(const struct spool *, uint32_t segno,
 	    uint32_t index);
 void	spool_part_set(struct spool *, const struct spool_part *);
+void	spool_void_add(struct spool *, uint32_t segno, uint32_t index);
 bool	spool_is_void(const struct spool *, uint32_t segno, uint32_t index);
+/* What a sync round is to make durable, as it stands now. */
+void	spool_stamp(struct spool *);
 /* The mark takes effect in memory. */
 void	spool_apply(struct spool *, struct spool_seg *,
 	    const struct spool_mark *);

@@ -8,9 +8,12 @@
  *
  * What was not durable when the power went may be gone in any part. Batches
  * above `promised` (the newest seal mark there was) were promised to nobody:
- * where they are missing they count as never appended. Others that are
- * missing are losses, counted and told. Either way the log goes on in a new
- * segment, whose checkpoint holds what was decided here.
+ * where they are missing they count as never appended; and those behind the
+ * first that is missing are taken back even if they are there, because their
+ * run's events must not go before those of the missing one. The journal holds
+ * all of them. Others that are missing are losses, counted and told. Either
+ * way the log goes on in a new segment, whose checkpoint holds what was
+ * decided here.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -40,6 +43,7 @@ struct opening {
 	uint64_t	above;		/* tell of batches above it */
 	uint64_t	promised;	/* these were durable once */
 	bool		odd;		/* something was not as it should be */
+	uint64_t	hole;		/* first missing one above `promised` */
 	struct gap	*gaps;
 	size_t		gaps_n, gaps_cap;
 };
@@ -82,6 +86,19 @@ open_find_ckpt(struct opening *o, size_t *ret_i, struct why *why)
 	return r == -ENOMEM ? r : 0;
 }
 
+/* A batch from `seq` on, up to `last`, is missing. */
+static void
+open_hole(struct opening *o, uint64_t seq, uint64_t last)
+{
+	if (last <= o->promised)
+		return;
+	o->odd = true;
+	if (seq <= o->promised)
+		seq = o->promised + 1;
+	if (seq < o->hole)
+		o->hole = seq;
+}
+
 /* --- scanning -------------------------------------------------------------- */
 
 static void
@@ -112,9 +129,14 @@ scan_batch(struct opening *o, const struct spool_desc *d,
 
 		gap_add(o, &g);
 	}
+	/* Numbers go on without a gap; a jump begins a segment. */
+	if (b->seq > sp->seq + 1)
+		open_hole(o, sp->seq + 1, b->seq - 1);
 	if (sg->first_seq == 0)
 		sg->first_seq = b->seq;
 	sg->last_seq = b->seq;
+	if (b->parent == 0)
+		sg->owed_seq = b->seq;
 	sg->batches = d->index + 1;
 	sg->events = d->events_before + b->events;
 	sg->bytes = d->bytes_before + b->body_len;
@@ -303,6 +325,7 @@ open_missing(struct opening *o)
 		if (sg->waiting > 0) {
 			o->odd = true;
 			if (sg->first_seq > o->promised) {
+				open_hole(o, sg->first_seq, sg->last_seq);
 				open_unappend(sp, sg, sg->waiting,
 				    sg->waiting_events, sg->waiting_bytes);
 			} else {
@@ -359,7 +382,7 @@ recheck_gap(struct recheck *rc, uint32_t to, uint64_t events, uint64_t bytes,
 		n += !spool_seg_is_done(sg, i);
 	if (n == 0)
 		return;
-	rc->o->odd = true;
+	open_hole(rc->o, last_seq - (to - rc->next) + 1, last_seq);
 	for (uint32_t i = rc->next; i < to; i++)
 		spool_seg_set_done(sg, i);
 	open_unappend(rc->o->sp, sg, n, events - rc->events,
@@ -414,6 +437,46 @@ open_recheck(struct opening *o, uint32_t start, struct why *why)
 	return 0;
 }
 
+/* --- behind a hole --------------------------------------------------------- */
+
+static int
+behind_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
+    struct seglog_pos pos)
+{
+	struct opening *o = arg;
+	struct spool_seg *sg = spool_seg_find(o->sp, pos.segno);
+	struct spool_desc d;
+
+	if (type != SPOOL_REC_BATCH || !spool_desc_unpack(&d, pos, data, len))
+		return 0;
+	if (d.b.seq < o->hole || d.index >= sg->batches ||
+	    spool_seg_is_done(sg, d.index))
+		return 0;
+	spool_seg_set_done(sg, d.index);
+	spool_void_add(o->sp, pos.segno, d.index);
+	open_unappend(o->sp, sg, 1, d.b.events, d.b.body_len);
+	return 0;
+}
+
+static int
+open_behind(struct opening *o, struct why *why)
+{
+	struct spool *sp = o->sp;
+	int r;
+
+	for (size_t i = 0; i < sp->n && o->hole != UINT64_MAX; i++) {
+		if (sp->segs[i].last_seq < o->hole)
+			continue;
+		if (sp->segs[i].owed_seq >= o->hole)
+			sp->segs[i].owed_seq = o->hole - 1;
+		r = seglog_scan(sp->log, sp->segs[i].segno, 0, behind_record,
+		    o, why);
+		if (r == -ENOMEM)
+			return r;
+	}
+	return 0;
+}
+
 /* --- recent batches -------------------------------------------------------- */
 
 static int
@@ -425,7 +488,7 @@ recent_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
 	struct spool_ref ref;
 
 	if (type != SPOOL_REC_BATCH || !spool_desc_unpack(&d, pos, data, len) ||
-	    d.b.seq <= o->above || d.b.parent != 0 ||
+	    d.b.seq <= o->above || d.b.seq >= o->hole || d.b.parent != 0 ||
 	    spool_is_void(o->sp, pos.segno, d.index))
 		return 0;
 	ref = (struct spool_ref){ .seq = d.b.seq, .pos = pos,
@@ -477,12 +540,35 @@ open_balance(struct spool *sp)
 		t->events += out;
 }
 
+/*
+ * Batches that the journal has no mark for. It gets one now, so they must be
+ * durable: the process before may have died between write and sync.
+ */
+static int
+open_unmarked(struct opening *o, uint32_t start, struct why *why)
+{
+	const struct spool *sp = o->sp;
+	bool any = false;
+	int r;
+
+	r = open_recheck(o, start, why);
+	for (size_t i = 0; i < sp->n && !any; i++)
+		any = sp->segs[i].last_seq > o->promised;
+	if (r < 0)
+		return r;
+	if (any && seglog_sync_now(sp->log) < 0)
+		open_hole(o, o->promised + 1, UINT64_MAX);
+	r = open_behind(o, why);
+	return r < 0 ? r : open_recent(o, why);
+}
+
 static int
 open_all(struct opening *o, struct why *why)
 {
 	struct spool *sp = o->sp;
 	uint32_t start = 0;
 	size_t first;
+	bool jump;
 	int r;
 
 	r = open_find_ckpt(o, &first, why);
@@ -490,10 +576,8 @@ open_all(struct opening *o, struct why *why)
 		return r;
 	if (first < seglog_count(sp->log))
 		start = seglog_at(sp->log, first).segno;
-	if (o->odd)
-		sp->seq += SEQ_JUMP;
-	if (!sp->bare)
-		open_reappeared(o, start);
+	jump = o->odd;
+	open_reappeared(o, start);
 	/* Deletions have moved it. */
 	for (first = 0; first < seglog_count(sp->log) &&
 	    seglog_at(sp->log, first).segno < start; first++)
@@ -504,15 +588,19 @@ open_all(struct opening *o, struct why *why)
 	open_gaps(o);
 	/* Only now: marks in the tail may say that nothing waited there. */
 	open_missing(o);
-	if (o->recent != NULL) {
-		r = open_recheck(o, start, why);
-		if (r == 0)
-			r = open_recent(o, why);
-		if (r < 0)
-			return r;
+	if (jump)
+		sp->seq += SEQ_JUMP;
+	if (o->recent != NULL && sp->seq < o->promised) {
+		sp->seq = o->promised;
+		o->odd = true;
 	}
+	/* What is found is not durable before a sync round: it counts as one. */
+	sp->appended = sp->born = 1;
+	spool_stamp(sp);
+	if (o->recent != NULL)
+		r = open_unmarked(o, start, why);
 	open_balance(sp);
-	return 0;
+	return r;
 }
 
 int
@@ -532,7 +620,8 @@ spool_open(const char *dir, const char *quarantine,
 	struct opening o = { .sp = sp, .recent = recent, .arg = arg,
 	    .above = recent != NULL ? so->seq_above : UINT64_MAX,
 	    .promised = recent == NULL ? UINT64_MAX :
-	    so->promised > so->seq_above ? so->promised : so->seq_above };
+	    so->promised > so->seq_above ? so->promised : so->seq_above,
+	    .hole = UINT64_MAX };
 	uint64_t damaged, bytes;
 	int r;
 
@@ -550,17 +639,10 @@ spool_open(const char *dir, const char *quarantine,
 		spool_close(sp);
 		return r;
 	}
-	if (sp->seq < so->promised)
-		sp->seq = so->promised;
-	if (sp->seq < so->seq_above)
-		sp->seq = so->seq_above;
-	/* What is found is not durable before a sync round: it counts as one. */
-	sp->appended = sp->born = 1;
 	for (size_t i = 0; i < sp->n; i++)
 		sp->segs[i].marked = sp->appended;
 	if (o.odd)
 		seglog_finish(sp->log);
-	seglog_stamp(sp->log, sp->seq, sp->appended);
 	*ret = sp;
 	return 0;
 }

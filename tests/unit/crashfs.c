@@ -190,13 +190,19 @@ coin(void)
 
 /* One sector of a write, when the power goes. */
 static void
-lose_sector(struct bytes *disk, uint64_t off, const uint8_t *data, size_t n)
+lose_sector(struct bytes *disk, uint64_t off, const uint8_t *data, size_t n,
+    bool over)
 {
 	switch (rng_below(&fs.rng, 5)) {
 	case 0: case 1:
 		memcpy(disk->p + off, data, n);
 		break;
 	case 2:
+		/* A sector is written in one go: over old bytes it is torn. */
+		if (over) {
+			memcpy(disk->p + off, data, rng_below(&fs.rng, n));
+			break;
+		}
 		for (size_t i = 0; i < n; i++)
 			disk->p[off + i] = (uint8_t)rng_u64(&fs.rng);
 		break;
@@ -208,7 +214,7 @@ lose_sector(struct bytes *disk, uint64_t off, const uint8_t *data, size_t n)
 static void
 op_write(struct bytes *disk, const struct op *op, bool all)
 {
-	uint64_t end = op->off + op->len;
+	uint64_t end = op->off + op->len, had = disk->len;
 
 	/* The new length and the new bytes go separate ways. */
 	if (all || coin()) {
@@ -227,7 +233,7 @@ op_write(struct bytes *disk, const struct op *op, bool all)
 			    stop - at);
 		else
 			lose_sector(disk, at, op->data + (at - op->off),
-			    stop - at);
+			    stop - at, stop <= had);
 		at = stop;
 	}
 }

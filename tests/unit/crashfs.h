@@ -6,9 +6,10 @@
  * list of what is pending; fdatasync() and fsync() of that file or directory
  * bring it to the disk. When the power goes, every pending thing is decided on
  * by itself, at random but repeatable: each 512-byte sector of a write is
- * kept, lost, or garbage; the growth of a file, each truncation, creation,
- * deletion and renaming is kept or lost. So the order in which things reach
- * the disk is any order. A rename is kept whole or lost whole.
+ * kept, lost, torn (over bytes that were on the disk: some new, the rest old)
+ * or garbage (where there were none); the growth of a file, each truncation,
+ * creation, deletion and renaming is kept or lost. So the order in which
+ * things reach the disk is any order. A rename is kept whole or lost whole.
  *
  * A failed fdatasync() does what Linux does: some of what was pending is on
  * the disk, the rest never will be, though the process still reads it, and

@@ -176,7 +176,7 @@ START_TEST(test_replay)
 	journal_close(j);
 
 	j = open_journal(&d, &t, 1 << 20);
-	ck_assert_str_eq(t.text, "state(9,5,1) part(77,3) run-a:1 b:2. "
+	ck_assert_str_eq(t.text, "state(9,0,1) part(77,3) run-a:1 b:2. "
 	    "run-a:end3 b:sealed(2,1,6) count(4,11) ");
 	ck_assert_uint_eq(journal_lsn(j), 3);
 	must_read(j, t.place[0], "run-a", "{\"x\":1}");
