@@ -84,6 +84,8 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 		r = conf_set(conf, "log.level", "debug", why);
 	if (r == 0)
 		r = conf_check(conf, why);
+	if (r == 0)
+		r = conf_check_supported(conf, why);
 	if (r < 0) {
 		conf_free(conf);
 		return r;

@@ -310,6 +310,31 @@ conf_check(const struct conf *cf, struct why *why)
 	return check_listen(cf, why);
 }
 
+int
+conf_check_supported(const struct conf *cf, struct why *why)
+{
+	const struct {
+		const char	*name;
+		bool		 set;
+	} keys[] = {
+		{ "redact.keys", cf->redact.keys.n > 0 },
+		{ "redact.paths", cf->redact.paths.n > 0 },
+		{ "redact.patterns", cf->redact.patterns.n > 0 },
+		{ "redact.max_string", cf->redact.max_string != 0 },
+		{ "listen.forward_tcp", cf->listen.forward_tcp[0] != '\0' },
+		{ "limits.uid_events_per_s",
+		    cf->limits.uid_events_per_s != 0 },
+		{ "limits.uid_bytes_per_s", cf->limits.uid_bytes_per_s != 0 },
+	};
+
+	for (size_t i = 0; i < NELEM(keys); i++)
+		if (keys[i].set)
+			return fail_key(cf, keys[i].name, why, "is reserved: "
+			    "this version of lumnid does not act on it yet; "
+			    "take it out");
+	return 0;
+}
+
 const char *
 conf_restart_keys(const struct conf *a, const struct conf *b, char *dst,
     size_t n)

@@ -133,6 +133,11 @@ int	conf_set(struct conf *, const char *key, const char *value,
  * -EINVAL.
  */
 int	conf_check(const struct conf *, struct why *) MUSTUSE;
+/*
+ * Keys that are reserved but that this version does not act on: set, they are
+ * an error, because who sets redact.keys relies on it. 0 or -EINVAL.
+ */
+int	conf_check_supported(const struct conf *, struct why *) MUSTUSE;
 
 /* Effective values with origins, secrets masked, as YAML. */
 void	conf_print(const struct conf *, FILE *);

@@ -237,6 +237,19 @@ sender_stale(struct sender *s, int class, struct slot *slot,
 	    false);
 }
 
+/* Not the upstream's doing, but somebody has to know. */
+static void
+sender_local(struct sender *s, const struct transport_answer *a,
+    struct now now)
+{
+	uint64_t swallowed;
+
+	if (a->result != TRANSPORT_CANCELLED &&
+	    log_limit_hit(&s->local_limit, now.mono.us, &swallowed))
+		log_warn("send_failed", LS("error", a->detail),
+		    LU("repeated", swallowed));
+}
+
 static void
 sender_refused(struct sender *s, int class, struct slot *slot,
     const struct transport_answer *a, enum verdict v, size_t len,
@@ -308,6 +321,7 @@ sender_answer(struct sender *s, uint64_t tag,
 		sender_stale(s, class, slot, a, &ru, now);
 		return;
 	case VERDICT_LOCAL:
+		sender_local(s, a, now);
 		window_put_back(&s->window[class], slot,
 		    mono_add_ms(now.mono, SENDER_LOCAL_RETRY_MS), now.mono,
 		    false);

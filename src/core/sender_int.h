@@ -66,7 +66,7 @@ struct sender {
 	struct batch		*packer;	/* made for the first split */
 	struct buf		 parent;	/* a batch's JSON, while splitting */
 	struct log_limit	 read_limit, down_limit, hold_limit;
-	struct log_limit	 refused_limit;
+	struct log_limit	 refused_limit, local_limit;
 	struct buf		 scratch;
 	struct spool_batch	 batch;
 };

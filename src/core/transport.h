@@ -44,6 +44,7 @@ enum transport_result {
 	TRANSPORT_DNS,		/* the name does not resolve */
 	TRANSPORT_TLS,		/* handshake failed */
 	TRANSPORT_TLS_VERIFY,	/* certificate: expired, wrong name, no CA */
+	TRANSPORT_TLS_FILE,	/* ca_file, cert_file, key_file; detail */
 	TRANSPORT_PROXY,	/* the proxy refused or failed */
 	TRANSPORT_STALE,	/* a reused idle connection was closed */
 	TRANSPORT_NO_KEY,	/* no API key, or its file is refused; detail */
@@ -57,7 +58,7 @@ struct transport_answer {
 	int			 status;
 	char			 retry_after[64];	/* raw, "" when absent */
 	char			 detail[256];	/* for a person */
-	const char		*body;		/* at most 4 KiB, may be cut */
+	const char		*body;		/* at most 256 KiB, may be cut */
 	size_t			 body_len;
 	int64_t			 elapsed_ms;
 };

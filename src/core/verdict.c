@@ -78,6 +78,7 @@ verdict_rule(const struct transport_answer *a, struct wall wall,
 			ret->retry_after_ms = -1;
 		return;
 	case TRANSPORT_TLS_VERIFY:
+	case TRANSPORT_TLS_FILE:
 	case TRANSPORT_NO_KEY:
 		ret->verdict = VERDICT_HOLD;
 		ret->all_routes = true;

@@ -106,6 +106,7 @@ http_error_class(CURL *easy, CURLcode code)
 	case CURLE_SSL_CERTPROBLEM:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_CRL_BADFILE:
+		return TRANSPORT_TLS_FILE;
 	case CURLE_SSL_ENGINE_NOTFOUND:
 	case CURLE_OUT_OF_MEMORY:
 	case CURLE_READ_ERROR:
@@ -145,6 +146,9 @@ http_error_classify(CURL *easy, CURLcode code, const char *text,
 	if (result == TRANSPORT_TLS_VERIFY) {
 		(void)snprintf(detail, n, "%s (%s)",
 		    http_error_verify_words(easy), text);
+	} else if (result == TRANSPORT_TLS_FILE) {
+		(void)snprintf(detail, n, "upstream.ca_file, cert_file or "
+		    "key_file cannot be used: %s", text);
 	} else if (result == TRANSPORT_PROXY) {
 		*ret_status = (int)http_error_proxy_status(easy);
 		(void)snprintf(detail, n, "proxy: %s", text);

@@ -10,7 +10,8 @@
 #include "base/mem.h"
 #include "loop/http_wire.h"
 
-#define HTTP_WIRE_ANSWER_MAX	4096		/* kept of an answer's body */
+#define HTTP_WIRE_ANSWER_MAX	(256 * 1024)	/* kept of an answer's body */
+#define HTTP_WIRE_ANSWER_MIN	1024
 #define HTTP_WIRE_BODY_KEEP	(64 * 1024)	/* between requests */
 #define HTTP_WIRE_BUFFER		16384L
 #define HTTP_WIRE_CONNECT_MS	10000
@@ -55,11 +56,17 @@ on_curl_answer(char *p, size_t size, size_t n, void *arg)
 	struct http_request *rq = arg;
 	size_t len = size * n, keep;
 
-	if (rq->answer_body == NULL)
-		rq->answer_body = mem_alloc(HTTP_WIRE_ANSWER_MAX);
 	keep = HTTP_WIRE_ANSWER_MAX - rq->answer.body_len;
 	if (keep > len)
 		keep = len;
+	/*
+	 * An answer may list every event of a batch; most are a few bytes.
+	 */
+	while (rq->answer.body_len + keep > rq->answer_cap) {
+		rq->answer_cap = rq->answer_cap == 0 ? HTTP_WIRE_ANSWER_MIN :
+		    rq->answer_cap * 2;
+		rq->answer_body = mem_grow(rq->answer_body, rq->answer_cap, 1);
+	}
 	memcpy(rq->answer_body + rq->answer.body_len, p, keep);
 	rq->answer.body_len += keep;
 	rq->answer_seen += len;

@@ -60,6 +60,7 @@ struct http_request {
 	/* The answer. */
 	struct transport_answer	 answer;
 	char			*answer_body;	/* NULL: nothing came yet */
+	size_t			 answer_cap;
 	size_t			 answer_seen;
 	char			 error[CURL_ERROR_SIZE];
 };

@@ -17,6 +17,8 @@
 #include "loop/loop.h"
 #include "loop/out_http.h"
 
+#define OUT_HTTP_ANSWER_KEEP	(16 * 1024)	/* between requests */
+
 struct out_http {
 	struct transport	 transport;	/* first: we are one */
 	struct loop		*loop;
@@ -103,6 +105,11 @@ out_http_send(struct transport *tp, const struct transport_request *tr,
 	rq->tag = tr->tag;
 	rq->begin = clock_now().mono;
 	rq->answer = (struct transport_answer){ .status = 0 };
+	if (rq->answer_cap > OUT_HTTP_ANSWER_KEEP) {
+		free(rq->answer_body);
+		rq->answer_body = NULL;
+		rq->answer_cap = 0;
+	}
 	rq->answer_seen = 0;
 	rq->error[0] = '\0';
 	r = http_key_line(out->key, out->conf, rq->begin, &key_line, &key_why);
