@@ -219,6 +219,8 @@ sender_no_coding(struct sender *s, int class, struct slot *slot, bool plain,
 		log_warn("upstream_no_zstd", LS("consequence",
 		    "bodies go uncompressed for an hour"));
 	s->no_coding_until = mono_add_ms(now.mono, SENDER_NO_CODING_MS);
+	/* It was learned of compressed bodies; plain ones are longer. */
+	s->too_large = 0;
 	window_put_back(&s->window[class], slot, (struct mono){ 0 }, now.mono,
 	    false);
 	sender_up(s);
