@@ -213,11 +213,11 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 	}
 	bool made = slot->raw.data != NULL;
 	size_t len = made ? slot->raw.len : slot->ref.body_len;
-	if (s->too_large != 0 && len >= s->too_large &&
-	    slot->hi - slot->lo > 1) {
-		sender_split_halve(s, class, slot, now.mono);
-		return true;
-	}
+	/*
+	 * Nothing is cut beforehand: after a restart the limit is not known,
+	 * and a piece in doubt must be met again on the same way, which the
+	 * upstream's refusals alone decide.
+	 */
 	sender_split_id(slot, batch, id);
 	struct transport_request rq = {
 		.tag = sender_tag(class, slot),
