@@ -169,7 +169,8 @@ cut(unsigned run, uint64_t lsn, uint32_t part)
 
 	while (k < r->n && r->v[k].lsn <= lsn)
 		k++;
-	memmove(r->v, r->v + k, (r->n - k) * sizeof *r->v);
+	if (k > 0)
+		memmove(r->v, r->v + k, (r->n - k) * sizeof *r->v);
 	r->n -= k;
 	if (r->part < part + 1)
 		r->part = part + 1;
@@ -303,13 +304,14 @@ start(void)
 
 /* --- the check after a restart --------------------------------------------- */
 
-/* "u:<uid>;" as often as there are events. Returns the next, or NULL. */
+/* The number behind the next "u": before end, or NULL. */
 static const char *
-next_uid(const char *p, uint32_t *ret)
+next_uid(const char *p, const char *end, uint32_t *ret)
 {
-	p = strstr(p, "\"u\":");
+	p = memmem(p, (size_t)(end - p), "\"u\":", 4);
 	if (p == NULL)
 		return NULL;
+	/* Something that is no digit follows. */
 	*ret = (uint32_t)strtoul(p + 4, NULL, 10);
 	return p + 4;
 }
@@ -338,8 +340,8 @@ check_open(void)
 			    NULL);
 
 			must(r == 0, "read: %d\n", r);
-			(void)buf_cstr(&buf);
-			must(next_uid(json, &ev->uid) != NULL, "no uid\n");
+			must(next_uid(json, json + ev->place.len, &ev->uid) !=
+			    NULL, "no uid\n");
 			must(k == 0 || ev->uid > ev[-1].uid, "order\n");
 			found(ev->uid, 1, i);
 			w.lsn[ev->uid] = ev->lsn;
@@ -378,13 +380,12 @@ check_waiting(void)
 	while ((r = spool_next(e.sp, &c, &ref, NULL)) == 1) {
 		r = spool_load(e.sp, &ref, &b, &buf, &body, NULL);
 		must(r == 0, "load: %d\n", r);
-		(void)buf_cstr(&buf);
 		n = 0;
 		long at = sent_before(hash_id(b.id));
 		must(at < 0 || w.sent[at].body == XXH3_64bits(body,
 		    b.body_len), "body of %s\n", b.id);
-		for (const char *p = (const char *)body;
-		    (p = next_uid(p, &uid)) != NULL; n++) {
+		for (const char *p = (const char *)body, *end = p + b.body_len;
+		    (p = next_uid(p, end, &uid)) != NULL; n++) {
 			must(at < 0 || w.delivered[uid] > 0, "%u\n", uid);
 			must(at >= 0 || w.delivered[uid] == 0, "%u was "
 			    "delivered and is in %s\n", uid, b.id);
@@ -662,8 +663,8 @@ deliver_one(const struct spool_ref *ref, const struct spool_batch *b,
 		must(w.sents < SENTS, "sents\n");
 		w.sent[w.sents].id = id;
 		w.sent[w.sents++].body = sum;
-		for (const char *p = (const char *)body;
-		    (p = next_uid(p, &uid)) != NULL;) {
+		for (const char *p = (const char *)body, *end = p + b->body_len;
+		    (p = next_uid(p, end, &uid)) != NULL;) {
 			must(w.delivered[uid] == 0, "uid %u twice\n", uid);
 			must(uid >= w.last[run], "uid %u out of order\n", uid);
 			w.last[run] = uid + 1;
@@ -693,7 +694,6 @@ deliver(unsigned most)
 			break;
 		if (spool_load(e.sp, &ref, &b, &buf, &body, NULL) < 0)
 			break;
-		(void)buf_cstr(&buf);
 		deliver_one(&ref, &b, body);
 		e.cursor = c;
 	}
