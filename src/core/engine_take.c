@@ -1,4 +1,5 @@
 /* engine_take: a message becomes journaled events of a run, or a refusal. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -157,13 +158,13 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 		return EVENT_OK;
 	}
 	/* Refused for good: who offers it again would wait for ever. */
-	if (m->json.len > conf->storage.journal_max / 2) {
-		(void)why_set(why, 0, "as JSON the message has %zu bytes, too "
-		    "many for storage.journal_max", m->json.len);
+	uint64_t need = journal_room(m->events_n, m->json.len, m->runid_len);
+	if (need > conf->storage.journal_max / 2) {
+		(void)why_set(why, 0, "the message takes %" PRIu64 " bytes in "
+		    "the journal, too many for storage.journal_max", need);
 		return EVENT_TOO_LARGE;
 	}
-	if (journal_bytes(e->journal) + m->json.len >
-	    conf->storage.journal_max) {
+	if (journal_bytes(e->journal) + need > conf->storage.journal_max) {
 		engine_storage_fault(e, -ENOSPC, "journal_max", NULL, now);
 		(void)why_set(why, 0, "the journal is at its limit "
 		    "(storage.journal_max)");

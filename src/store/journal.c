@@ -153,12 +153,18 @@ journal_note_tail(struct journal *j)
 	journal_stamp(j);
 }
 
+uint64_t
+journal_room(size_t n, uint64_t json_bytes, size_t runid_len)
+{
+	return json_bytes + (uint64_t)n * (SEG_HEAD_LEN + JOURNAL_EVENT_META +
+	    runid_len + SEG_ALIGN);
+}
+
 int
 journal_reserve(struct journal *j, size_t n, uint64_t json_bytes,
     size_t runid_len, struct wall now, struct why *why)
 {
-	uint64_t bytes = json_bytes + (uint64_t)n * (SEG_HEAD_LEN +
-	    JOURNAL_EVENT_META + runid_len + SEG_ALIGN);
+	uint64_t bytes = journal_room(n, json_bytes, runid_len);
 	int r;
 
 	if (bytes > UINT32_MAX / 4)

@@ -122,6 +122,8 @@ struct journal_lost journal_lost(const struct journal *);
 void	journal_skip_lsn(struct journal *, uint64_t lsn);
 uint64_t journal_lsn(const struct journal *);	/* the newest given out */
 
+/* The most that n events of json_bytes in all take of the journal. */
+uint64_t journal_room(size_t n, uint64_t json_bytes, size_t runid_len);
 /*
  * Make sure that n events of json_bytes in all, of a run with this length of
  * runId, can be appended together. 0 or -errno; on failure nothing changed.

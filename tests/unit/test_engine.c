@@ -422,6 +422,31 @@ START_TEST(what_never_fits_is_refused_for_good)
 }
 END_TEST
 
+/* So is one of many small events, of which each costs a record's head. */
+START_TEST(many_small_events_count_with_their_heads)
+{
+	struct world *w = world_new(23, dir, SMALL
+	    "storage: {journal_max: 1MiB}");
+	enum { N = 12000 };
+	static uint8_t m[24 + 5 * N];
+	struct event_ack ack;
+	struct why why;
+	uint8_t *p = m + 19;
+
+	/* {"runId":"r","events":[{"at":0}, ...]} */
+	memcpy(m, "\x82\xa5runId\xa1r\xa6" "events\xdc", 17);
+	m[17] = (uint8_t)(N >> 8);
+	m[18] = (uint8_t)(N & 0xff);
+	for (int i = 0; i < N; i++, p += 5)
+		memcpy(p, "\x81\xa2" "at", 5);
+	ck_assert_int_eq(engine_take(w->engine, BOOKS_STREAM, 1, m,
+	    (size_t)(p - m), w->now, &ack, &why), EVENT_TOO_LARGE);
+	ck_assert_str_eq(status(w).storage, "ok");
+	world_check_books(w);
+	world_free(w);
+}
+END_TEST
+
 /* One run that stays open must not pin the journal. */
 START_TEST(pressure_seals_the_oldest)
 {
@@ -580,6 +605,7 @@ main(void)
 	tcase_add_test(tc, failed_sync_is_told_and_mended);
 	tcase_add_test(tc, a_full_journal_refuses_and_recovers);
 	tcase_add_test(tc, what_never_fits_is_refused_for_good);
+	tcase_add_test(tc, many_small_events_count_with_their_heads);
 	tcase_add_test(tc, pressure_seals_the_oldest);
 	tcase_add_test(tc, drop_oldest_counts_what_it_drops);
 	tcase_add_test(tc, second_engine_is_refused);
