@@ -359,6 +359,14 @@ daemon_open(struct daemon *d, struct why *why)
 static void
 daemon_close(struct daemon *d)
 {
+	sigset_t stop;
+
+	/* With its handler gone, a second SIGTERM would end us by signal. */
+	(void)sigemptyset(&stop);
+	(void)sigaddset(&stop, SIGTERM);
+	(void)sigaddset(&stop, SIGINT);
+	(void)sigaddset(&stop, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &stop, NULL);
 	in_stream_close(d->stream);
 	in_dgram_close(d->dgram);
 	in_http_close(d->http);

@@ -113,8 +113,15 @@ in_http_send(struct evhttp_request *req, int status, const char *type,
 	if (status == 429 || status == 503)
 		(void)evhttp_add_header(head, "Retry-After",
 		    IN_HTTP_RETRY_AFTER);
-	if (b != NULL)
+	if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
+		/* RFC 9110 9.3.2: the length of what GET gets, and no body. */
+		char text[24];
+
+		(void)snprintf(text, sizeof text, "%zu", len);
+		(void)evhttp_add_header(head, "Content-Length", text);
+	} else if (b != NULL) {
 		(void)evbuffer_add(b, body, len);
+	}
 	evhttp_send_reply(req, status, in_http_reason(status), b);
 	if (b != NULL)
 		evbuffer_free(b);

@@ -2,6 +2,7 @@
 """SIGTERM, an end that loses nothing and sends nothing twice: what the
 sockets held is read, what was open stays open for the next start."""
 
+import http.client
 import random
 import signal
 
@@ -125,6 +126,33 @@ def test_a_second_sigterm(t):
     t.lumnid()
     up.wait_sums(events=1)
     t.check_runs({"r": [0]})
+
+
+def test_sigterm_again_and_again(t):
+    """One that came after the loop had ended, while files were closed, met
+    the default action: the end was by signal, not exit status 0."""
+    t.upstream()
+    t.lumnid(log={"level": "info"})
+    t.daemon.signal(signal.SIGTERM)
+    t.daemon.wait_line("stopping")
+    while t.daemon.alive():
+        t.daemon.signal(signal.SIGTERM)
+    t.equal(t.daemon.wait(), 0, "exit status")
+
+
+def test_head_has_no_body(t):
+    """A body after HEAD was taken for the next answer on the connection."""
+    t.upstream()
+    t.lumnid(log={"level": "info"}, listen={"http": "127.0.0.1:0"})
+    port = wait_for("the HTTP listener", t.daemon.http_port)
+    con = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    for method in "HEAD", "GET", "HEAD", "GET":
+        con.request(method, "/healthz")
+        answer = con.getresponse()
+        body = answer.read()
+        t.equal(answer.status, 200, "status")
+        t.equal(body == b"", method == "HEAD", "an empty body")
+    con.close()
 
 
 if __name__ == "__main__":
