@@ -218,6 +218,8 @@ runs_add(struct runs *rs, struct run *r, struct journal_place place,
 		/* What an `end` alone has opened has no age of its own. */
 		r->first = now.mono;
 		r->first_wall = now.wall;
+		runs_age_remove(&rs->age, r);
+		runs_age_append(&rs->age, r);
 	}
 	r->events[r->n].place = place;
 	r->events[r->n].lsn_low = (uint32_t)lsn;

@@ -181,7 +181,8 @@ stream_conn_take(struct stream_conn *c, const uint8_t *p, size_t len,
 			c->acks_due++;
 		return true;
 	}
-	if (ack.len != 0)
+	/* Who asked with an id that is none is told so, without one. */
+	if (ack.len != 0 || code == EVENT_BAD_ACK)
 		stream_conn_answer(c, code, why.text, &ack);
 	else if (code == EVENT_FULL || code == EVENT_DEGRADED)
 		return false;

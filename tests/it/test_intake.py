@@ -430,6 +430,19 @@ def test_credential_that_comes_later(t):
     t.true(KEY not in t.daemon.log(10000), "the key is in the log")
 
 
+def test_a_bad_ack_is_told(t):
+    """Who asks for an ack with an id that is none waited until its own
+    time-out: no answer came."""
+    t.upstream()
+    t.lumnid()
+    s = t.stream()
+    for bad in ("a" * 65, {"a": 1}, 1.5, None):
+        got = s.ask({"runId": "r", "events": [{"n": 1}], "ack": bad})
+        t.equal(got["code"], "bad_ack")
+        t.true("ack" not in got, str(got))
+    t.equal(s.ask({"runId": "r", "events": [{"n": 1}], "ack": 7}), {"ack": 7})
+
+
 def test_storage_in_use(t):
     t.upstream()
     t.lumnid()
