@@ -327,8 +327,16 @@ seglog_reserve_for(struct seglog *l, uint64_t bytes, bool mark,
 	if (l->t.fd < 0 || l->t.closed || (seglog_end(l) > l->t.start &&
 	    seglog_end(l) + bytes > limit))
 		return seglog_roll_for(l, bytes + SEGLOG_SLACK, now, why);
-	return seglog_reserve_space(l,
+	r = seglog_reserve_space(l,
 	    seglog_end(l) + bytes + (mark ? 0 : SEGLOG_SLACK), why);
+	/*
+	 * What was reserved together goes to the file together, if it can: a
+	 * rollback is then no matter of the disk.
+	 */
+	if (r == 0 && bytes <= l->o.buffer_bytes &&
+	    bytes > l->o.buffer_bytes - l->wlen)
+		r = seglog_flush(l, why);
+	return r;
 }
 
 int
