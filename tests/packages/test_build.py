@@ -107,12 +107,14 @@ def test_hardening(t):
     pkg.deb(host(), "lumnid-dbgsym")
     pkg.deb(host(), "liblumni0-dbgsym")
     daemon = unpacked(t, "lumnid")
-    run(["hardening-check", daemon + "/usr/sbin/lumnid",
+    # Debian 12's start files are without control flow protection.
+    run(["hardening-check", "--nocfprotection", daemon + "/usr/sbin/lumnid",
          daemon + "/usr/bin/lumnictl"])
     lib = unpacked(t, "liblumni0")
     so = glob.glob(lib + "/usr/lib/*/liblumni.so.*.*")[0]
     # Of its calls none can be checked; see the override for lintian.
-    run(["hardening-check", "--nopie", "--nofortify", so])
+    run(["hardening-check", "--nocfprotection", "--nopie", "--nofortify",
+         so])
 
 
 def test_contents(t):
@@ -123,9 +125,8 @@ def test_contents(t):
         t.true("usr/" + name in have, name)
         man = f"usr/share/man/man{section}/{name.split('/')[1]}.{section}.gz"
         t.true(man in have, f"{man} is absent")
-    conffiles = run(["dpkg-deb", "--ctrl-tarfile", pkg.deb(host(), "lumnid")])\
-        if False else run(["dpkg-deb", "-I", pkg.deb(host(), "lumnid"),
-                           "conffiles"])
+    conffiles = run(["dpkg-deb", "-I", pkg.deb(host(), "lumnid"),
+                     "conffiles"])
     t.equal(conffiles.split(), ["/etc/lumnid/lumnid.yaml"], "conffiles")
     said = run([deb + "/usr/sbin/lumnid", "--version"]).split()
     t.equal(said[1], pkg.version(), "version")
