@@ -151,7 +151,7 @@ def test_a_call_costs_under_a_microsecond(t):
         done = t.run(lumnid_it.program("tests/support/agent"),
                      "unix:///nowhere/sock", "runs=1000", "steps=300",
                      "queue=1", "flush_ms=0")
-        report = json.loads(done.stdout)
+        report = json.loads(done.stdout.splitlines()[-1])
         ns = report["cpu_seconds"] / report["events"] * 1e9
         best = ns if best is None else min(best, ns)
     print(f"# {best:.0f} ns a call of 10 fields")

@@ -4,6 +4,7 @@ lumnid does the agent is not held up, and what is lost is counted exactly."""
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -48,6 +49,13 @@ class Agent:
             self.proc.wait()
         self.proc.stdout.close()
 
+    def worked(self, seconds=120):
+        """Wait until it has said all, and waits for lumnid to take it."""
+        ready, _, _ = select.select([self.proc.stdout], [], [],
+                                    seconds * SLOW)
+        if not ready or self.proc.stdout.readline() != "worked\n":
+            raise Failure("the agent did not do its work")
+
     def report(self, seconds=120):
         try:
             out = self.proc.communicate(timeout=seconds * SLOW)[0]
@@ -55,7 +63,7 @@ class Agent:
             raise Failure("the agent did not end in time") from None
         if self.proc.returncode != 0:
             raise Failure(f"the agent ended with {self.proc.returncode}")
-        report = json.loads(out)
+        report = json.loads(out.splitlines()[-1])
         if report["events"] != report["sent"] + report["queued"] \
                 + report["dropped"]:
             raise Failure(f"the client's books: {report}")
@@ -231,7 +239,7 @@ def absent(t, client):
     agent = Agent(t, client, "runs=100", "steps=200", "queue=100000",
                   "flush_ms=60000")
     # The agent goes on without it, and is done; then it comes.
-    time.sleep(0.5)
+    agent.worked()
     t.lumnid(runs={"idle": "500ms"}, log={"level": "info"})
     report = agent.report()
     t.true(report["dropped"] > 0, f"nothing was dropped: {report}")
@@ -257,7 +265,7 @@ def stopped(t, client):
     t.daemon.signal(signal.SIGSTOP)
     agent = Agent(t, client, "runs=100", "steps=200", "queue=100000",
                   "flush_ms=60000")
-    time.sleep(1)
+    agent.worked()
     t.daemon.signal(signal.SIGCONT)
     report = agent.report()
     t.true(report["dropped"] > 0, f"nothing was dropped: {report}")
@@ -354,9 +362,10 @@ def full(t, client):
              storage={"journal_max": "1MiB", "spool_max": "1MiB"})
     agent = Agent(t, client, "runs=100", "steps=400", "queue=100000",
                   "flush_ms=60000")
-    time.sleep(2)
+    agent.worked()
     up.script("")
     report = agent.report()
+    t.true(report["dropped"] > 0, f"nothing was dropped: {report}")
     exact(t, up, report)
 
 

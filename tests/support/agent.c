@@ -7,7 +7,8 @@
  *	agent ADDRESS measure blocks=N steps=N work_us=N ...
  *	    Blocks of steps of work, with and without the client in turn.
  *
- * Prints one line of JSON. Events carry `n`, their number within their run.
+ * Prints a line, "worked", when all is said but not yet handed over, and one of
+ * JSON at the end. Events carry `n`, their number within their run.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -252,6 +253,8 @@ main(int argc, char **argv)
 	}
 	took = now_ns() - begun;
 	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	puts("worked");
+	(void)fflush(stdout);		/* of no use to fail */
 	flushed = lumni_flush(client, (int)opt.flush_ms) == 0;
 	/* Where something was dropped, this carries the report. */
 	if (flushed)

@@ -125,6 +125,7 @@ if (measuring) {
 	await Promise.all(runs);
 }
 const seconds = (now() - begun) / 1e6;
+console.log('worked');
 let flushed = await flush();
 if (flushed) {
 	// Where something was dropped, this carries the report.

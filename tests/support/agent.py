@@ -108,6 +108,7 @@ def main():
     else:
         asyncio.run(all_runs(client))
     took = time.perf_counter() - begun
+    print("worked", flush=True)
     # Where something was dropped, the last run carries the report.
     flushed = client.flush(opt["flush_ms"] / 1000)
     if flushed:
