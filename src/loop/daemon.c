@@ -153,30 +153,42 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	return 0;
 }
 
-static void
-on_reload(void *arg, int signo)
+/*
+ * Read the configuration anew and put it in force. Returns 0, or -errno with
+ * the reason, file, line and column in it, and the old one stays. Whoever asked
+ * for it is told; the log and the service manager are told here.
+ */
+static int
+daemon_reload(struct daemon *d, struct why *why)
 {
-	struct daemon *d = arg;
 	struct conf *conf = NULL;
-	struct why why;
 	int r;
 
 	if (d->stopping)
-		return;
+		return why_set(why, -ESHUTDOWN, "lumnid is stopping");
 	notify_reloading();
 	loop_wake(d->loop);
-	r = d->load(d->load_arg, &conf, &why);
-	if (r == 0 && (r = daemon_apply(d, conf, &why)) < 0)
+	r = d->load(d->load_arg, &conf, why);
+	if (r == 0 && (r = daemon_apply(d, conf, why)) < 0)
 		conf_free(conf);
 	if (r < 0) {
-		log_error("reload_failed", LS("error", why.text), LS("hint",
+		log_error("reload_failed", LS("error", why->text), LS("hint",
 		    "the configuration in force is kept"));
 		(void)notify_send("READY=1\nSTATUS=reload failed: %.300s",
-		    why.text);
-		return;
+		    why->text);
+		return r;
 	}
 	log_info("reloaded", LS("config", d->conf->file));
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
+	return 0;
+}
+
+static void
+on_reload(void *arg, int signo)
+{
+	struct why why;
+
+	(void)!daemon_reload(arg, &why);	/* told there */
 }
 
 /* --- stop ----------------------------------------------------------------- */
