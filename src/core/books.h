@@ -41,6 +41,7 @@ enum books_total {
 	BOOKS_REFUSED = 8,		/* + enum event_code; messages */
 	BOOKS_ACCEPTED_BY = 8 + 32,	/* + enum books_input; events */
 	BOOKS_DEAD_DELETED = 48,	/* events of letters past their limits */
+	BOOKS_PAUSES = 49,		/* pauses and resumes: odd means paused */
 	BOOKS_TOTALS = 64
 };
 

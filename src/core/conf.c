@@ -208,7 +208,8 @@ conf_set(struct conf *cf, const char *name, const char *value,
 		    "unknown key \"%.80s\"; did you mean \"%s\"?", name, near);
 	}
 	bool relative = (key->type == CONF_PATH || key->type == CONF_SOCKET) &&
-	    value[0] != '\0' && value[0] != '/' && strcmp(value, "off") != 0;
+	    value[0] != '\0' && value[0] != '/' && strcmp(value, "off") != 0 &&
+	    (key->zero == NULL || strcmp(value, key->zero) != 0);
 	if (relative)
 		r = set_relative(cf, key, value, &reason);
 	else
@@ -265,6 +266,7 @@ check_address(const struct conf *cf, const char *name, const char *text,
 static int
 check_listen(const struct conf *cf, struct why *why)
 {
+	char path[4096];
 	const char *un = cf->listen.unix_stream.path;
 	int r;
 
@@ -279,6 +281,12 @@ check_listen(const struct conf *cf, struct why *why)
 	if (un[0] != '\0' && strcmp(un, cf->listen.dgram.path) == 0)
 		return fail_key(cf, "listen.dgram.path", why,
 		    "is the same as listen.unix.path");
+	const char *control = conf_control_path(cf, path, sizeof path);
+	if (control[0] != '\0' && (strcmp(control, un) == 0 ||
+	    strcmp(control, cf->listen.dgram.path) == 0))
+		return fail_key(cf, "listen.control", why,
+		    "the control socket would be at the same path as another "
+		    "socket, %s", control);
 	size_t len = strlen(cf->listen.http);
 	if (len != 0 && strcmp(cf->listen.http, cf->listen.forward_tcp) == 0 &&
 	    strcmp(cf->listen.http + len - 2, ":0") != 0)
@@ -353,5 +361,22 @@ conf_restart_keys(const struct conf *a, const struct conf *b, char *dst,
 			break;	/* cut short */
 		len += (size_t)r;
 	}
+	return dst;
+}
+
+const char *
+conf_control_path(const struct conf *cf, char *dst, size_t n)
+{
+	const char *un = cf->listen.unix_stream.path;
+	const char *slash = strrchr(un, '/');
+
+	if (strcmp(cf->listen.control, "auto") != 0)
+		(void)snprintf(dst, n, "%s", cf->listen.control);
+	else if (slash == NULL)
+		(void)snprintf(dst, n, "%s", RUNSTATEDIR
+		    "/lumnid/control.sock");
+	else
+		(void)snprintf(dst, n, "%.*s/control.sock",
+		    (int)(slash - un), un);
 	return dst;
 }

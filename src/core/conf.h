@@ -61,6 +61,8 @@ struct conf {
 		char		*udp;
 		char		*http;
 		bool		 http_require_key;
+		/* A path, "auto" or "": conf_control_path() has the path. */
+		char		*control;
 		char		*forward_tcp;
 		bool		 allow_remote;
 	} listen;
@@ -138,6 +140,12 @@ int	conf_check(const struct conf *, struct why *) MUSTUSE;
  * an error, because who sets redact.keys relies on it. 0 or -EINVAL.
  */
 int	conf_check_supported(const struct conf *, struct why *) MUSTUSE;
+
+/*
+ * The control socket's path; "" when there is none. dst: n bytes; returned. It
+ * may be too long for a socket where it was not set but derived.
+ */
+const char *conf_control_path(const struct conf *, char *dst, size_t n);
 
 /* Effective values with origins, secrets masked, as YAML. */
 void	conf_print(const struct conf *, FILE *);

@@ -126,6 +126,11 @@ const struct conf_key conf_keys[] = {
 	{ "listen.http_require_key", BOOL(listen.http_require_key),
 	    .def = "false",
 	    .help = "Whether HTTP requests must carry the API key." },
+	{ "listen.control", TEXT(listen.control, CONF_SOCKET), .def = "auto",
+	    .zero = "auto",
+	    .help = "The socket that lumnictl steers lumnid by; only root and "
+	    "lumnid's own user can use it. auto is control.sock beside the "
+	    "Unix stream socket; off is none." },
 	{ "listen.forward_tcp", TEXT(listen.forward_tcp, CONF_ADDRESS),
 	    .def = "",
 	    .help = "The TCP address for the Fluentd forward protocol; off "

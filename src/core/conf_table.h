@@ -35,7 +35,7 @@ struct conf_key {
 	size_t		 offset;	/* in struct conf */
 	const char	*def;		/* as text; a list's items by commas */
 	uint64_t	 min, max;	/* numbers only */
-	const char	*zero;		/* the word for 0, or NULL */
+	const char	*zero;		/* the word for 0, or NULL; of a path: kept */
 	const char *const *words;	/* CONF_WORD: NULL-ended */
 	bool		 live;		/* a reload puts it in force */
 	const char	*help;		/* one sentence, for the documents */

@@ -352,7 +352,8 @@ set_text(struct conf *cf, const struct conf_key *key, const char *text,
 		text = "";
 	if (text[0] == '\0' && key->def[0] != '\0' && key->type == CONF_PATH)
 		return fail_type(key, text, why);
-	if (text[0] != '\0') {
+	if (text[0] != '\0' &&
+	    (key->zero == NULL || strcmp(text, key->zero) != 0)) {
 		int r = check_text(key, text, why);
 		if (r < 0)
 			return r;

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "core/engine_ask.h"
 #include "core/engine_int.h"
 
 /* Make a directory in another, unless it is there. */
@@ -136,6 +137,11 @@ engine_open(const struct conf *conf, const struct engine_env *env,
 	};
 	rng_seed(&se.rng, rng_u64(&e->env.rng));
 	e->sender = sender_new(&se);
+	if (e->books.total[BOOKS_PAUSES] % 2 != 0) {
+		sender_pause(e->sender, true);
+		log_warn("sending_paused", LS("since", "before the start"),
+		    LS("hint", "lumnictl resume ends it"));
+	}
 	*ret = e;
 	return 0;
 }
@@ -150,6 +156,8 @@ engine_close(struct engine *e, struct now now)
 		engine_flush(e, now);
 	}
 	sender_free(e->sender);
+	while (e->flushes != NULL)
+		engine_flush_end(e, e->flushes);
 	while (e->sealing != NULL) {
 		struct engine_sealing *s = e->sealing;
 		e->sealing = s->next;
@@ -321,6 +329,24 @@ engine_stop_sending(struct engine *e, struct now now)
 	sender_stop(e->sender);
 }
 
+void
+engine_pause(struct engine *e, bool pause, struct now now)
+{
+	if (sender_is_paused(e->sender) == pause)
+		return;
+	sender_pause(e->sender, pause);
+	e->books.total[BOOKS_PAUSES]++;
+	engine_save_totals(e, now);
+	if (pause) {
+		log_warn("sending_paused", LS("since", "now"), LS("hint",
+		    "lumnictl resume ends it"));
+	} else {
+		sender_hurry(e->sender, now);
+		log_info("sending_resumed", LU("waiting_batches",
+		    spool_waiting(e->spool).batches));
+	}
+}
+
 size_t
 engine_in_flight(const struct engine *e)
 {
@@ -454,6 +480,7 @@ engine_status(struct engine *e, struct now now, struct engine_status *st)
 		st->oldest_waiting_ms = ms < 0 ? 0 : ms;
 	}
 	st->in_flight = sender_in_flight(e->sender);
+	st->paused = sender_is_paused(e->sender);
 	engine_status_upstream(e, now, st);
 	st->storage = e->storage == ENGINE_OK ? "ok" :
 	    e->storage == ENGINE_FULL ? "full" : "degraded";

@@ -105,6 +105,12 @@ void	engine_cancel_in_flight(struct engine *);
 /* Have all flushed bytes been synced and all acks been given? */
 bool	engine_settled(const struct engine *);
 
+/*
+ * Send nothing, or send again; intake and sealing go on. It outlives a restart,
+ * since the journal is told within a second. Already so: nothing happens.
+ */
+void	engine_pause(struct engine *, bool pause, struct now);
+
 /* Put another configuration in force; storage.dir etc. are not looked at. */
 void	engine_set_conf(struct engine *, const struct conf *, struct now);
 
@@ -128,6 +134,7 @@ struct engine_status {
 	uint64_t	waiting_records;
 	int64_t		oldest_waiting_ms;	/* age; -1: nothing waits */
 	uint64_t	in_flight;
+	bool		paused;		/* by an operator */
 	const char	*upstream;	/* "ok", "down", "hold", "idle" */
 	char		upstream_why[256];
 	int64_t		last_success_ms;	/* ago; -1: never */

@@ -117,6 +117,9 @@ struct engine {
 	struct mono		 seal_retry;
 	struct log_limit	 storage_limit, spool_limit, trim_limit;
 
+	struct engine_flush	*flushes;	/* that somebody follows */
+	uint64_t		 reverts;	/* engine_seal_revert() calls */
+
 	bool			 more;		/* seals left from this turn */
 	bool			 recovering;
 	bool			 stopping;
@@ -140,6 +143,11 @@ void	engine_seal_durable(struct engine *, uint64_t seq, struct now);
 void	engine_seal_release(struct engine *, uint64_t durable);
 /* The spool lost what was not durable: give the events back to their runs. */
 void	engine_seal_revert(struct engine *, struct now);
+
+/* engine_flush.c */
+/* A part of the run was appended to the spool. */
+void	engine_flush_sealed(struct engine *, const struct run *,
+	    const struct spool_ref *);
 
 /* engine_sync.c */
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,

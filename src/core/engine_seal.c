@@ -195,6 +195,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 	e->books.raw_bytes += raw;
 	e->books.body_bytes += len;
 	engine_sealing_push(e, run, k, &ref, last_lsn, reason);
+	engine_flush_sealed(e, run, &ref);
 	run->part++;
 	runs_cut(e->runs, run, k, now);
 	return true;
@@ -392,6 +393,7 @@ engine_seal_revert(struct engine *e, struct now now)
 {
 	struct engine_sealing *s = e->sealing, *reversed = NULL, *next;
 
+	e->reverts++;
 	/* Newest first, so that the older ones end up in front. */
 	for (; s != NULL; s = next) {
 		next = s->next;

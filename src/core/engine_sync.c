@@ -148,7 +148,9 @@ engine_save_totals(struct engine *e, struct now now)
 {
 	struct why why;
 
-	for (unsigned i = BOOKS_KERNEL_UDP; i < BOOKS_DEAD_DELETED; i++) {
+	for (unsigned i = BOOKS_KERNEL_UDP; i < BOOKS_TOTALS; i++) {
+		if (i == BOOKS_DEAD_DELETED)
+			continue;	/* it has a record of its own */
 		uint64_t n = e->books.total[i] - e->saved[i];
 
 		if (n == 0)

@@ -173,6 +173,8 @@ metrics_upstream(struct buf *b, const struct books *bk,
 	    "of status; none: there was no answer.");
 	for (size_t i = 0; i < 6; i++)
 		metrics_label(b, name, "code", codes[i], bk->answers[i]);
+	metrics_gauge(b, "lumnid_sending_paused", "1 while lumnictl pause is in "
+	    "force.", st->paused);
 	metrics_gauge(b, "lumnid_upstream_up", "1 unless the upstream is down "
 	    "or held.", strcmp(st->upstream, "down") != 0 &&
 	    strcmp(st->upstream, "hold") != 0);
@@ -271,7 +273,8 @@ metrics_status(struct engine *e, const struct metrics_process *p,
 	    st.open_events, st.open_bytes, st.waiting_batches,
 	    st.waiting_events, st.waiting_bytes, st.waiting_records,
 	    st.oldest_waiting_ms);
-	buf_puts(b, "\"upstream\":{");
+	buf_printf(b, "\"paused\":%s,\"upstream\":{",
+	    st.paused ? "true" : "false");
 	metrics_json_string(b, "state", st.upstream);
 	buf_puts(b, ",");
 	metrics_json_string(b, "why", st.upstream_why);
@@ -307,11 +310,14 @@ metrics_ready(struct engine *e, struct now now, struct buf *b)
 	bool held = strcmp(st.upstream, "hold") == 0;
 	bool bad = strcmp(st.storage, "ok") != 0;
 	buf_printf(b, "{\"ready\":%s,\"reasons\":[",
-	    held || bad ? "false" : "true");
+	    held || bad || st.paused ? "false" : "true");
+	if (st.paused)
+		metrics_reason(b, &first, "paused", "sending is paused; "
+		    "lumnictl resume ends it");
 	if (held)
 		metrics_reason(b, &first, "upstream", st.upstream_why);
 	if (bad)
 		metrics_reason(b, &first, st.storage, st.storage_why);
 	buf_puts(b, "]}\n");
-	return !held && !bad;
+	return !held && !bad && !st.paused;
 }

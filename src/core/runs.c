@@ -336,6 +336,24 @@ runs_idle_next(const struct run *r)
 }
 
 struct run *
+runs_age_next(const struct run *r)
+{
+	return r->age.next;
+}
+
+struct run *
+runs_idle_last(const struct runs *rs)
+{
+	return rs->idle.tail;
+}
+
+struct run *
+runs_idle_prev(const struct run *r)
+{
+	return r->idle.prev;
+}
+
+struct run *
 runs_age_first(const struct runs *rs)
 {
 	return rs->age.head;

@@ -91,6 +91,10 @@ struct run	*runs_due(const struct runs *);	/* the first, or NULL */
 struct run	*runs_idle_first(const struct runs *);
 struct run	*runs_age_first(const struct runs *);
 struct run	*runs_idle_next(const struct run *);
+struct run	*runs_age_next(const struct run *);
+/* The one whose event is the newest, and so on backwards. */
+struct run	*runs_idle_last(const struct runs *);
+struct run	*runs_idle_prev(const struct run *);
 
 size_t		 runs_count(const struct runs *);
 uint64_t	 runs_events(const struct runs *);

@@ -264,7 +264,7 @@ sender_width(const struct sender *s)
 static size_t
 sender_allowed(struct sender *s, struct mono now)
 {
-	if (s->stopped)
+	if (s->stopped || s->paused)
 		return 0;
 	if (s->down)
 		return backoff_over(&s->backoff, now) ? 1 : 0;
@@ -334,7 +334,7 @@ sender_deadline(const struct sender *s)
 {
 	struct mono t = MONO_NEVER;
 
-	if (s->stopped)
+	if (s->stopped || s->paused)
 		return t;
 	if (s->more)
 		return (struct mono){ 0 };
@@ -364,6 +364,62 @@ sender_deadline(const struct sender *s)
 		t = mono_min(t, at);
 	}
 	return t;
+}
+
+void
+sender_pause(struct sender *s, bool pause)
+{
+	s->paused = pause;
+}
+
+bool
+sender_is_paused(const struct sender *s)
+{
+	return s->paused;
+}
+
+void
+sender_hurry(struct sender *s, struct now now)
+{
+	for (int c = 0; c < SENDER_CLASSES; c++) {
+		struct slot *slot = s->window[c].later.head;
+
+		if (s->gate[c].backoff.until.us > now.mono.us)
+			s->gate[c].backoff.until = now.mono;
+		for (; slot != NULL; slot = slot->next)
+			slot->not_before = now.mono;
+	}
+	if (s->backoff.until.us > now.mono.us)
+		s->backoff.until = now.mono;
+}
+
+void
+sender_attempts(const struct sender *s, bool record, uint64_t seq,
+    uint32_t *ret_attempts, bool *ret_in_flight)
+{
+	const struct window *w = &s->window[record ? SENDER_RECORDS :
+	    SENDER_RUNS];
+	const struct slot *slot = w->oldest;
+
+	while (slot != NULL && slot->ref.seq < seq)
+		slot = slot->newer;
+	bool found = slot != NULL && slot->ref.seq == seq;
+	*ret_attempts = found ? slot->attempts : 0;
+	*ret_in_flight = found && slot->state == SLOT_FLIGHT;
+}
+
+bool
+sender_find_run(const struct sender *s, uint64_t run_hash,
+    struct spool_ref *ret)
+{
+	const struct slot *slot = s->window[SENDER_RUNS].newest;
+
+	while (slot != NULL && slot->lane != run_hash)
+		slot = slot->older;
+	if (slot == NULL)
+		return false;
+	*ret = slot->ref;
+	return true;
 }
 
 void

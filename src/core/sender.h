@@ -62,6 +62,21 @@ void		 sender_letters(struct sender *, bool ok, struct now);
 /* JSON bytes that a batch should not exceed (learned from 413s); 0: any. */
 uint64_t	 sender_max_raw(const struct sender *);
 
+/* Start nothing until it is resumed; what is under way ends as it ends. */
+void		 sender_pause(struct sender *, bool pause);
+bool		 sender_is_paused(const struct sender *);
+/* Whatever waits for a time may be tried now. */
+void		 sender_hurry(struct sender *, struct now);
+/*
+ * The failed attempts of a batch, and whether it is under way; zeros for one
+ * that is not among the next to be sent.
+ */
+void		 sender_attempts(const struct sender *, bool record,
+		    uint64_t seq, uint32_t *ret_attempts, bool *ret_in_flight);
+/* The newest batch of a run among the next to be sent; false: none. */
+bool		 sender_find_run(const struct sender *, uint64_t run_hash,
+		    struct spool_ref *ret);
+
 /* Start nothing more. */
 void		 sender_stop(struct sender *);
 void		 sender_cancel(struct sender *);

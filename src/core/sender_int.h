@@ -39,6 +39,7 @@ struct sender {
 	struct sender_gate	 gate[SENDER_CLASSES];
 	size_t			 in_flight;
 	bool			 stopped;
+	bool			 paused;	/* by an operator */
 	bool			 more;		/* work left from this turn */
 
 	/* The shared back-off. */

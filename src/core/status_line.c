@@ -14,7 +14,9 @@ put_upstream(const struct engine_status *st, const char *no_key, char *dst,
 {
 	char age[32];
 
-	if (strcmp(st->upstream, "hold") == 0)
+	if (st->paused)
+		(void)snprintf(dst, n, "PAUSED by lumnictl, all is kept");
+	else if (strcmp(st->upstream, "hold") == 0)
 		(void)snprintf(dst, n, "NOT forwarding, all is kept: %s",
 		    st->upstream_why);
 	else if (strcmp(st->upstream, "down") == 0)

@@ -539,6 +539,8 @@ spool_done(struct spool *sp, const struct spool_ref *ref, uint32_t delivered,
 	if (!spool_mark_begin(sp, ref, &sg, &m))
 		return 0;
 	assert((uint64_t)m.upto + delivered + dead + dropped <= ref->events);
+	if (sp->watch != NULL)
+		sp->watch(sp->watch_arg, ref, delivered, dead, dropped);
 	m.upto = ref->events;
 	m.delivered += delivered;
 	m.dead += dead;
@@ -573,6 +575,8 @@ spool_progress(struct spool *sp, struct spool_ref *ref, uint32_t upto,
 		return 0;
 	assert(upto > m.upto && upto < ref->events);
 	assert((uint64_t)m.upto + delivered + dead <= upto);
+	if (sp->watch != NULL)
+		sp->watch(sp->watch_arg, ref, delivered, dead, 0);
 	m.upto = upto;
 	m.delivered += delivered;
 	m.dead += dead;

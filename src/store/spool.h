@@ -220,8 +220,20 @@ int	spool_take_back(struct spool *, const struct spool_ref *,
 int	spool_progress(struct spool *, struct spool_ref *, uint32_t upto,
 	    uint32_t delivered, uint32_t dead, struct why *);
 
+/*
+ * fn is told of each spool_done() and spool_progress(): so many events of the
+ * batch are finished so. It must not call the spool. NULL: nobody.
+ */
+void	spool_watch(struct spool *, void (*fn)(void *,
+	    const struct spool_ref *, uint32_t delivered, uint32_t dead,
+	    uint32_t dropped), void *);
+/* Does this batch wait still? */
+bool	spool_waits(const struct spool *, const struct spool_ref *);
+
 /* The oldest waiting batch: when it was sealed. false when none waits. */
 bool	spool_oldest(struct spool *, struct wall *ret);
+/* Does none wait of those up to seq? */
+bool	spool_is_past(struct spool *, uint64_t seq);
 struct spool_totals spool_totals(const struct spool *);
 /* Batches, events and body bytes that wait. */
 struct spool_waiting {

@@ -96,6 +96,9 @@ struct spool {
 	struct spool_cursor oldest;	/* behind oldest_ref */
 	struct spool_ref oldest_ref;
 	struct wall	 oldest_sealed;
+	void		(*watch)(void *, const struct spool_ref *, uint32_t,
+			    uint32_t, uint32_t);
+	void		*watch_arg;
 	struct seglog_pos bad;		/* could not be read so often */
 	unsigned	 bad_tries;
 };

@@ -452,3 +452,30 @@ spool_oldest(struct spool *sp, struct wall *ret)
 	*ret = sp->oldest_sealed;
 	return true;
 }
+
+bool
+spool_is_past(struct spool *sp, uint64_t seq)
+{
+	struct wall sealed;
+
+	if (sp->waiting.batches == 0)
+		return true;
+	/* Not to be found, as it is not flushed yet: so it waits. */
+	return spool_oldest(sp, &sealed) && sp->oldest_ref.seq > seq;
+}
+
+bool
+spool_waits(const struct spool *sp, const struct spool_ref *ref)
+{
+	const struct spool_seg *sg = spool_seg_find(sp, ref->pos.segno);
+
+	return sg != NULL && !spool_seg_is_done(sg, ref->index);
+}
+
+void
+spool_watch(struct spool *sp, void (*fn)(void *, const struct spool_ref *,
+    uint32_t, uint32_t, uint32_t), void *arg)
+{
+	sp->watch = fn;
+	sp->watch_arg = arg;
+}
