@@ -16,6 +16,10 @@
  *	  52	u32	0
  *	  56	u64	xxh3 of bytes 0..55
  *
+ * These 64 bytes, but for the meaning of 48..55, are the same in every
+ * version: an older lumnid knows by them what it must not touch. Whatever an
+ * older one would misread, a new type of record included, is a new version.
+ *
  *	record
  *	   0	u32	length of the payload, 1..64 MiB
  *	   4	u8	type, 1..255; what it means is the log's
@@ -77,7 +81,7 @@ seg_header_unpack(struct seg_header *h, const uint8_t *src, size_t len,
 	version = le_get32(src + 8);
 	if (version != SEG_VERSION)
 		return why_set(why, -EPROTONOSUPPORT,
-		    "version %" PRIu32 ", only %d is known", version,
+		    "format %" PRIu32 ", only %d is known", version,
 		    SEG_VERSION);
 	h->version = version;
 	h->kind = le_get32(src + 12);

@@ -78,6 +78,15 @@ struct seglog_sync {
 };
 
 /*
+ * Is every segment in `dir` of a version that is known here? To be asked of all
+ * logs before one is opened, so that who goes back to an older lumnid finds
+ * the files untouched. Changes nothing.
+ * Returns 0, also when nothing can be read, which opening will tell; or
+ * -EPROTONOSUPPORT, and in `why` which file, and what to do.
+ */
+int	seglog_known(const char *dir, struct why *) MUSTUSE;
+
+/*
  * Open or create the log in `dir`, an existing directory; `quarantine`, a
  * directory that is created when it is first needed. Files that are no
  * segments of this kind, or of a newer version, move to quarantine and are

@@ -261,6 +261,52 @@ open_instance(struct seglog *l)
 	}
 }
 
+struct known {
+	int		 dirfd;
+	const char	*dir;
+	struct why	*why;
+};
+
+static int
+known_on_name(void *arg, const char *name)
+{
+	struct known *k = arg;
+	uint8_t head[SEG_HEADER_LEN];
+	struct seg_header h;
+	struct why reason;
+	uint32_t segno;
+	int fd, r;
+
+	if (!open_parse_name(name, &segno))
+		return 0;
+	fd = sys->openat(k->dirfd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW,
+	    0);
+	if (fd < 0)
+		return 0;
+	r = sys_pread_all(fd, head, sizeof head, 0);
+	(void)sys->close(fd);	/* only read */
+	if (r < 0 || seg_header_unpack(&h, head, sizeof head, &reason) !=
+	    -EPROTONOSUPPORT)
+		return 0;
+	return why_set(k->why, -EPROTONOSUPPORT, "%s/%s was written by a newer "
+	    "lumnid: %s; nothing was changed, install that lumnid again",
+	    k->dir, name, reason.text);
+}
+
+int
+seglog_known(const char *dir, struct why *why)
+{
+	struct known k = { .dirfd = sys->open_dir(dir), .dir = dir,
+	    .why = why };
+	int r;
+
+	if (k.dirfd < 0)
+		return 0;
+	r = sys->list(k.dirfd, known_on_name, &k);
+	(void)sys->close(k.dirfd);	/* only read */
+	return r == -EPROTONOSUPPORT ? r : 0;
+}
+
 static const char *
 open_log_name(uint32_t kind)
 {

@@ -359,6 +359,20 @@ START_TEST(test_foreign)
 }
 END_TEST
 
+/* Who asks first learns which file, and finds it where it was. */
+static void
+must_be_refused(const struct help_dir *d, const char *name)
+{
+	struct why why;
+	size_t len;
+
+	ck_assert_int_eq(seglog_known(d->log, &why), -EPROTONOSUPPORT);
+	ck_assert_ptr_nonnull(strstr(why.text, name));
+	ck_assert_ptr_nonnull(strstr(why.text, "format 2"));
+	free(help_slurp(d->log, name, &len));
+	ck_assert_uint_gt(len, 0);
+}
+
 START_TEST(test_newer_version)
 {
 	struct help_dir d;
@@ -372,10 +386,12 @@ START_TEST(test_newer_version)
 		make_three(&d);
 		uint8_t *p = help_slurp(d.log, NAMES[f], &len);
 		ck_assert_int_eq(seg_header_unpack(&h, p, len, NULL), 0);
+		ck_assert_int_eq(seglog_known(d.log, NULL), 0);
 		h.version = 2;
 		seg_header_pack(p, &h);
 		help_spit(d.log, NAMES[f], p, len);
 		free(p);
+		must_be_refused(&d, NAMES[f]);
 		struct seglog *l = open_log(&d, 200, 4096);
 		scan(l, &t);
 		ck_assert_uint_eq(t.records, 6);
