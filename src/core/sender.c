@@ -182,6 +182,7 @@ sender_body(struct sender *s, struct slot *slot, const uint8_t **body,
 		return r;
 	bool plain = batch->compressed && sender_plain(s, now.mono);
 	slot->raw_packed = batch->compressed && !plain;
+	slot->json_len = batch->raw_len;
 	if (slot->split)
 		return sender_split_build(s, slot, batch, plain, why);
 	if (plain)

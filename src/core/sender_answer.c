@@ -190,14 +190,14 @@ sender_hold(struct sender *s, int class, struct slot *slot,
 /* This batch alone waits; the others go on. */
 static void
 sender_set_aside(struct sender *s, int class, struct slot *slot,
-    const struct transport_answer *a, struct now now)
+    const struct transport_answer *a, int64_t retry_after_ms, struct now now)
 {
 	struct backoff own = { .failures = slot->attempts++ };
 	char why[256];
 	uint64_t swallowed;
 
 	(void)backoff_fail(&own, &s->env.rng, now.mono, BACKOFF_MIN_MS,
-	    BACKOFF_MAX_MS, -1);
+	    BACKOFF_MAX_MS, retry_after_ms);
 	window_put_back(&s->window[class], slot, own.until, now.mono, false);
 	sender_up(s);
 	if (log_limit_hit(&s->refused_limit, now.mono.us, &swallowed))
@@ -212,7 +212,7 @@ sender_no_coding(struct sender *s, int class, struct slot *slot, bool plain,
 {
 	if (plain) {
 		/* It was not the coding. */
-		sender_set_aside(s, class, slot, a, now);
+		sender_set_aside(s, class, slot, a, -1, now);
 		return;
 	}
 	if (now.mono.us >= s->no_coding_until.us)
@@ -274,6 +274,49 @@ sender_refused(struct sender *s, int class, struct slot *slot,
 	sender_split_refused(s, class, slot, a, now);
 }
 
+/* May the upstream have taken a request that ended so? */
+static bool
+sender_in_doubt(const struct transport_answer *a)
+{
+	switch (a->result) {
+	case TRANSPORT_ANSWERED:
+		return a->status == 408 || a->status >= 500;
+	case TRANSPORT_NO_ANSWER:
+	case TRANSPORT_TLS:
+	case TRANSPORT_PROXY:
+	case TRANSPORT_STALE:
+	case TRANSPORT_LOCAL:
+	case TRANSPORT_CANCELLED:
+		return true;
+	case TRANSPORT_DNS:
+	case TRANSPORT_TLS_VERIFY:
+	case TRANSPORT_TLS_FILE:
+	case TRANSPORT_NO_KEY:
+		break;
+	}
+	return false;
+}
+
+/*
+ * An upstream that is still at work on an earlier request of this key, whose
+ * answer we did not wait for, says 409 (draft-ietf-httpapi-idempotency-key-
+ * header, 2.7). Cutting the batch would then send its events once more, under
+ * other keys. So the batch waits, alone; only when the conflict lasts is it a
+ * refusal like any other.
+ */
+static bool
+sender_conflict(struct sender *s, int class, struct slot *slot,
+    const struct transport_answer *a, const struct verdict_ruling *ru,
+    struct now now)
+{
+	if (a->status != 409 || !slot->doubt ||
+	    slot->conflicts == SENDER_CONFLICTS_MAX)
+		return false;
+	slot->conflicts++;
+	sender_set_aside(s, class, slot, a, ru->retry_after_ms, now);
+	return true;
+}
+
 void
 sender_answer(struct sender *s, uint64_t tag,
     const struct transport_answer *a, struct now now)
@@ -300,6 +343,8 @@ sender_answer(struct sender *s, uint64_t tag,
 	verdict_rule(a, now.wall, &ru);
 	if (ru.verdict != VERDICT_AT_ONCE)
 		slot->stale = 0;
+	if (sender_in_doubt(a))
+		slot->doubt = true;
 	switch (ru.verdict) {
 	case VERDICT_DONE:
 		sender_done(s, class, slot, a, now);
@@ -314,7 +359,9 @@ sender_answer(struct sender *s, uint64_t tag,
 	case VERDICT_REFUSED:
 		sender_up(s);
 		sender_unhold(s, class);
-		sender_refused(s, class, slot, a, ru.verdict, len, now);
+		if (!sender_conflict(s, class, slot, a, &ru, now))
+			sender_refused(s, class, slot, a, ru.verdict, len,
+			    now);
 		return;
 	case VERDICT_NO_CODING:
 		sender_no_coding(s, class, slot, plain, a, now);

@@ -21,22 +21,6 @@
 /* Fixed, so that a changed configuration does not change a piece's bytes. */
 #define SENDER_SPLIT_LEVEL	3
 
-/* The end of the largest node that begins at k. */
-static uint32_t
-sender_split_end(uint32_t n, uint32_t k)
-{
-	uint32_t lo = 0, hi = n;
-
-	while (lo != k) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		if (k < mid)
-			hi = mid;
-		else
-			lo = mid;
-	}
-	return hi;
-}
-
 void
 sender_split_id(const struct slot *slot, const struct spool_batch *batch,
     char dst[SPOOL_ID_MAX + 24])
@@ -156,6 +140,7 @@ sender_split_build(struct sender *s, struct slot *slot,
 	sender_pick_free(s, &p);
 	if (r < 0)
 		return r;
+	slot->json_len = raw;
 	buf_free(&slot->raw);
 	buf_init(&slot->raw, 0);
 	if (plain) {
@@ -171,14 +156,24 @@ sender_split_build(struct sender *s, struct slot *slot,
 	return r;
 }
 
-void
+/* Another piece, under an id that this process has not used. */
+static void
+sender_split_fresh(struct slot *slot)
+{
+	slot->attempts = 0;
+	slot->doubt = slot->inherited;
+	if (!slot->doubt)
+		slot->conflicts = 0;
+}
+
+static void
 sender_split_halve(struct sender *s, int class, struct slot *slot,
     struct mono now)
 {
 	assert(slot->hi - slot->lo > 1);
 	slot->split = true;
 	slot->hi = slot->lo + (slot->hi - slot->lo) / 2;
-	slot->attempts = 0;
+	sender_split_fresh(slot);
 	buf_free(&slot->raw);
 	buf_init(&slot->raw, 0);
 	window_put_back(&s->window[class], slot, (struct mono){ 0 }, now,
@@ -255,8 +250,9 @@ sender_split_advance(struct sender *s, int class, struct slot *slot,
 	(void)spool_progress(slot->spool, &slot->ref, slot->hi,
 	    n - dead - again, dead, NULL);
 	slot->lo = slot->hi;
-	slot->hi = sender_split_end(slot->ref.events, slot->lo);
-	slot->attempts = 0;
+	slot->hi = window_piece_end(slot->ref.events, slot->lo);
+	slot->inherited = false;
+	sender_split_fresh(slot);
 	window_put_back(&s->window[class], slot, (struct mono){ 0 }, now.mono,
 	    false);
 }
@@ -304,17 +300,10 @@ void
 sender_split_refused(struct sender *s, int class, struct slot *slot,
     const struct transport_answer *a, struct now now)
 {
-	struct why why;
-
 	if (slot->hi - slot->lo > 1) {
-		if (a->status == 413 && spool_describe(slot->spool, &slot->ref,
-		    &s->batch, &why) == 0) {
-			/* Its share of the batch's JSON, halved. */
-			uint64_t raw = (uint64_t)s->batch.raw_len *
-			    (slot->hi - slot->lo) / slot->ref.events / 2;
-			if (s->max_raw == 0 || raw < s->max_raw)
-				s->max_raw = raw > 0 ? raw : 1;
-		}
+		if (a->status == 413 && (s->max_raw == 0 ||
+		    slot->json_len / 2 < s->max_raw))
+			s->max_raw = slot->json_len / 2;
 		sender_split_halve(s, class, slot, now.mono);
 		return;
 	}

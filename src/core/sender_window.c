@@ -64,11 +64,27 @@ window_list_insert(struct slot_list *l, struct slot *s)
 	l->n++;
 }
 
+uint32_t
+window_piece_end(uint32_t n, uint32_t k)
+{
+	uint32_t lo = 0, hi = n;
+
+	while (lo != k) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		if (k < mid)
+			hi = mid;
+		else
+			lo = mid;
+	}
+	return hi;
+}
+
 void
 window_init(struct window *w, struct spool *spool, size_t n)
 {
 	memset(w, 0, sizeof *w);
 	w->spool = spool;
+	w->inherited = spool_durable(spool);
 	w->slots_n = n;
 	w->slots = mem_zalloc(n * sizeof *w->slots);
 	w->buckets_n = n;
@@ -129,10 +145,16 @@ window_add(struct window *w, const struct spool_ref *ref)
 	s->not_before = (struct mono){ 0 };
 	s->spool = w->spool;
 	s->ref = *ref;
-	/* It was being cut in pieces when the process ended. */
+	s->doubt = s->inherited = ref->seq <= w->inherited;
+	s->conflicts = 0;
+	/*
+	 * It was being cut in pieces when the process ended. The piece that
+	 * was under way is met again under its own id: what begins here is
+	 * asked for as it was then, and cut by the same refusals.
+	 */
 	s->split = ref->finished > 0;
 	s->lo = ref->finished;
-	s->hi = ref->events;
+	s->hi = window_piece_end(ref->events, s->lo);
 	s->lane = ref->run_hash;
 	s->newer = NULL;
 	s->older = w->newest;

@@ -29,6 +29,14 @@ struct slot {
 	uint32_t	 generation;	/* of the slot: makes tags unique */
 	uint32_t	 attempts;	/* that failed */
 	uint32_t	 stale;		/* stale connections in a row */
+	/*
+	 * An earlier request under this id may have been taken: it had no
+	 * answer, or another process sent it.
+	 */
+	bool		 doubt;
+	bool		 inherited;	/* nothing of it was finished here */
+	uint32_t	 conflicts;	/* 409s while in doubt */
+	size_t		 json_len;	/* of the request, before any coding */
 	struct spool	*spool;
 	struct spool_ref ref;
 	uint64_t	 lane;		/* key */
@@ -69,7 +77,11 @@ struct window {
 	struct spool	*spool;
 	struct spool_cursor cursor;
 	uint64_t	 seen;		/* newest seq the cursor has passed */
+	uint64_t	 inherited;	/* newest seq of an earlier process */
 };
+
+/* The end of the largest piece (see sender_split.c) that begins at k of n. */
+uint32_t window_piece_end(uint32_t n, uint32_t k);
 
 /* n: slots, a power of two. */
 void	window_init(struct window *, struct spool *, size_t n);

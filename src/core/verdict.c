@@ -22,6 +22,7 @@ static const struct verdict_row {
 	{ 407, VERDICT_HOLD, "the proxy wants credentials: "
 	    "correct upstream.proxy" },
 	{ 408, VERDICT_RETRY, "the upstream timed out" },
+	{ 409, VERDICT_REFUSED, "the upstream finds the batch in conflict" },
 	{ 413, VERDICT_TOO_LARGE, "the batch is too large for the upstream" },
 	{ 415, VERDICT_NO_CODING, "the upstream does not take zstd" },
 	{ 425, VERDICT_RETRY, "the upstream wants it later" },
@@ -72,8 +73,9 @@ verdict_rule(const struct transport_answer *a, struct wall wall,
 		ret->slow_down = a->status == 429 || a->status == 503;
 		ret->all_routes = a->status == 401 || a->status == 403 ||
 		    a->status == 407;
-		if (ret->verdict == VERDICT_RETRY && a->retry_after[0] != '\0'
-		    && timefmt_parse_retry_after(a->retry_after, wall,
+		if ((ret->verdict == VERDICT_RETRY || a->status == 409) &&
+		    a->retry_after[0] != '\0' &&
+		    timefmt_parse_retry_after(a->retry_after, wall,
 		    VERDICT_RETRY_AFTER_MAX_MS, &ret->retry_after_ms) < 0)
 			ret->retry_after_ms = -1;
 		return;

@@ -539,6 +539,151 @@ START_TEST(bisection_survives_restarts)
 }
 END_TEST
 
+/*
+ * The process ended while the upstream was at work on a piece, and took it.
+ * The next process asked for all of the rest at once, under an id that the
+ * upstream had never seen, and the piece's events came twice.
+ */
+START_TEST(a_piece_in_doubt_is_met_again)
+{
+	struct world *w = world_new(60 + (uint64_t)_i, dir, "");
+	size_t n;
+
+	world_send(w, 0, 40, true, true);
+	world_send(w, 0, 2, true, true);
+	world_turn(w);
+	for (int step = 0; step < 2000; step++) {
+		world_turn(w);
+		n = world_requests(w, at);
+		if (n == 0 && status_settled(w))
+			break;
+		ck_assert_uint_le(n, 1);
+		if (n == 0) {
+			world_sleep(w, 1000);
+			continue;
+		}
+		bool hit = false;
+		for (size_t e = 0; e < 40; e++)
+			hit |= bad_some(e) && world_carries(w, at[0], 0, e);
+		if (rng_below(&w->rng, 3) > 0) {
+			world_answer(w, at[0], hit ? 422 : 202, !hit, NULL);
+			continue;
+		}
+		if (!hit)
+			world_take_unanswered(w, at[0]);
+		engine_flush(w->engine, w->now);
+		world_kill(w);
+		world_open(w);
+	}
+	if (_i == 0)
+		ck_assert_uint_gt(w->duplicates, 0);
+	ck_assert_uint_eq(totals(w).delivered, 39);
+	ck_assert_uint_eq(totals(w).dead, 3);
+	for (size_t e = 0; e < 40; e++)
+		if (bad_some(e))
+			world_set_dead(w, 0, e);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/*
+ * A request without an answer, then 409 while the upstream is still at work
+ * on it: it was cut in two, and its events came twice, under other keys.
+ */
+START_TEST(a_conflict_with_oneself_waits)
+{
+	struct world *w = world_new(50, dir, "");
+	size_t n;
+
+	world_send(w, 0, 8, true, true);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_answer(w, at[0], 0, true, NULL);
+	for (int busy = 0; busy < 5; busy++) {
+		world_send(w, 1, 1, true, true);
+		for (int i = 0; i < 400; i++) {
+			world_sleep(w, 1000);
+			n = world_requests(w, at);
+			if (n > 0 && world_carries(w, at[0], 0, 0))
+				break;
+			/* The others go on meanwhile. */
+			if (n > 0)
+				world_answer(w, at[0], 202, true, NULL);
+		}
+		ck_assert_uint_eq(world_count(w, at[0]), 8);
+		world_answer(w, at[0], 409, false, busy == 0 ? "20" : NULL);
+		int64_t wait = busy == 0 ? 19900 : 90;
+		world_sleep(w, wait);
+		n = world_requests(w, at);
+		ck_assert(n == 0 || !world_carries(w, at[0], 0, 0));
+		if (n > 0)
+			world_answer(w, at[0], 202, true, NULL);
+	}
+	world_drain(w);
+	ck_assert_uint_ge(w->duplicates, 1);
+	ck_assert_uint_eq(totals(w).dead, 0);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* A conflict that lasts is a refusal; one without doubt is so at once. */
+START_TEST(a_conflict_that_lasts_is_a_refusal)
+{
+	struct world *w = world_new(51, dir, "");
+	unsigned whole = 0;
+	size_t n;
+
+	world_send(w, 0, 4, true, true);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_answer(w, at[0], 0, false, NULL);
+	for (int i = 0; i < 3000 && !status_settled(w); i++) {
+		world_sleep(w, 1000);
+		n = world_requests(w, at);
+		if (n == 0)
+			continue;
+		bool hit = world_carries(w, at[0], 0, 2);
+		whole += world_count(w, at[0]) == 4;
+		world_answer(w, at[0], hit ? 409 : 202, !hit, NULL);
+	}
+	ck_assert_uint_eq(whole, 9);
+	ck_assert_uint_eq(totals(w).dead, 1);
+	ck_assert_uint_eq(totals(w).delivered, 3);
+	world_set_dead(w, 0, 2);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* One large event among small ones made all later batches far too small. */
+START_TEST(the_limit_is_learned_of_what_was_sent)
+{
+	struct world *w = world_new(52, dir, "");
+	uint64_t whole;
+
+	world_send(w, 0, 16, true, true);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	struct buf raw;
+	buf_init(&raw, 0);
+	ck_assert_int_eq(batch_unpack(w->request[at[0]].body,
+	    w->request[at[0]].len, &raw, NULL), 0);
+	whole = raw.len;
+	buf_free(&raw);
+	world_answer(w, at[0], 413, false, NULL);
+	ck_assert_uint_eq(sender_max_raw(w->engine->sender), whole / 2);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(too_large_is_learned)
 {
 	struct world *w = world_new(22, dir, "");
@@ -872,6 +1017,10 @@ main(void)
 	tcase_add_test(tc, stale_connections_are_no_attempts);
 	tcase_add_loop_test(tc, one_refused_event_goes_to_dead, 0, 5);
 	tcase_add_loop_test(tc, bisection_survives_restarts, 0, 20);
+	tcase_add_loop_test(tc, a_piece_in_doubt_is_met_again, 0, 20);
+	tcase_add_test(tc, a_conflict_with_oneself_waits);
+	tcase_add_test(tc, a_conflict_that_lasts_is_a_refusal);
+	tcase_add_test(tc, the_limit_is_learned_of_what_was_sent);
 	tcase_add_test(tc, too_large_is_learned);
 	tcase_add_test(tc, one_event_too_large_goes_to_dead);
 	tcase_add_loop_test(tc, partial_success_buries_just_those, 0, 3);

@@ -393,6 +393,12 @@ world_take_event(void *arg, size_t i, const char *json, size_t len)
 	ck_assert_int_eq(json[len - 1], '}');
 	ck_assert_uint_lt(n, b->run->n);
 	uint8_t *ev = &b->run->events[n];
+	b->n++;
+	if (b->w->refuses != NULL &&
+	    b->w->refuses((unsigned)(b->run - b->w->run), n)) {
+		*ev |= WORLD_DEAD;
+		return 0;
+	}
 	ck_assert_msg(!(*ev & WORLD_TAKEN) || (b->w->again_allowed &&
 	    !(*ev & WORLD_ACKED)), "event %llu twice", n);
 	if (!(*ev & WORLD_TAKEN))
@@ -401,20 +407,28 @@ world_take_event(void *arg, size_t i, const char *json, size_t len)
 		    (long long)b->run->last_taken);
 	*ev |= WORLD_TAKEN;
 	b->run->last_taken = (int64_t)n;
-	b->n++;
 	return 0;
 }
 
-/* Returns true when this key was seen before (with the same bytes). */
+/*
+ * Returns true when this key was seen before: with the same bytes, or in
+ * another coding with the same text.
+ */
 static bool
-world_seen(struct world *w, const struct world_request *r)
+world_seen(struct world *w, const struct world_request *r,
+    const struct buf *raw)
 {
 	uint64_t hash = XXH3_64bits(r->body, r->len);
+	uint64_t json = XXH3_64bits(raw->data, raw->len);
 
 	for (size_t i = 0; i < w->taken_n; i++)
 		if (strcmp(w->taken[i].id, r->id) == 0) {
-			ck_assert_msg(w->taken[i].hash == hash,
+			uint64_t *had = &w->taken[i].hash[r->compressed];
+
+			ck_assert_msg((*had == 0 || *had == hash) &&
+			    w->taken[i].json == json,
 			    "batch %s with other bytes", r->id);
+			*had = hash;
 			return true;
 		}
 	if (w->taken_n == w->taken_cap) {
@@ -422,7 +436,9 @@ world_seen(struct world *w, const struct world_request *r)
 		w->taken = mem_grow(w->taken, w->taken_cap, sizeof *w->taken);
 	}
 	w->taken[w->taken_n].id = mem_strdup(r->id);
-	w->taken[w->taken_n++].hash = hash;
+	memset(w->taken[w->taken_n].hash, 0, sizeof w->taken[0].hash);
+	w->taken[w->taken_n].hash[r->compressed] = hash;
+	w->taken[w->taken_n++].json = json;
 	return false;
 }
 
@@ -435,16 +451,19 @@ world_take(struct world *w, const struct world_request *r)
 	unsigned run;
 	int at = 0;
 
-	if (r->route != TRANSPORT_EVENTS || world_seen(w, r)) {
-		w->duplicates += r->route == TRANSPORT_EVENTS;
+	if (r->route != TRANSPORT_EVENTS)
 		return;
-	}
 	buf_init(&raw, 0);
 	if (r->compressed)
 		ck_assert_msg(batch_unpack(r->body, r->len, &raw, &why) == 0,
 		    "%s", why.text);
 	else
 		buf_put(&raw, r->body, r->len);
+	if (world_seen(w, r, &raw)) {
+		w->duplicates++;
+		buf_free(&raw);
+		return;
+	}
 	ck_assert_msg(sscanf(buf_cstr(&raw),
 	    "{\"runId\":\"run_%u\",\"events\":[%n", &run, &at) == 1 && at > 0,
 	    "body: %.60s", buf_cstr(&raw));
@@ -515,6 +534,12 @@ world_count(struct world *w, size_t i)
 
 	(void)world_look(w, i, &l);
 	return l.count;
+}
+
+void
+world_take_unanswered(struct world *w, size_t i)
+{
+	world_take(w, &w->request[i]);
 }
 
 void

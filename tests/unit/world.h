@@ -54,7 +54,8 @@ struct world {
 	struct world_request request[WORLD_REQUESTS];
 	struct {
 		char		*id;
-		uint64_t	 hash;
+		uint64_t	 hash[2];	/* plain and zstd; 0: unknown */
+		uint64_t	 json;
 	}		*taken;		/* idempotency keys and body hashes */
 	size_t		 taken_n, taken_cap;
 	uint64_t	 sends, duplicates, acks, refused;
@@ -66,6 +67,11 @@ struct world {
 	bool		 sync_real;	/* and calls the system for them */
 	bool		 gaps_allowed;	/* unacked events may be missing */
 	bool		 again_allowed;	/* unacked events may come twice */
+	/*
+	 * NULL, or which events the upstream takes no part of a batch for:
+	 * the rest of what is taken is taken, these are WORLD_DEAD.
+	 */
+	bool		 (*refuses)(unsigned run, uint64_t n);
 	uint64_t	 next_ack;
 };
 
@@ -104,6 +110,8 @@ void	world_answer(struct world *, size_t i, int status, bool take,
 /* The same with all of struct transport_answer in the caller's hand. */
 void	world_answer_full(struct world *, size_t i, bool take,
 	    const struct transport_answer *);
+/* The upstream takes the i-th request and has not answered yet. */
+void	world_take_unanswered(struct world *, size_t i);
 /* Does the i-th request carry event number n of that run? */
 bool	world_carries(struct world *, size_t i, unsigned r, size_t n);
 /* How many events does it carry? */
