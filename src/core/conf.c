@@ -246,6 +246,19 @@ fail_key(const struct conf *cf, const char *name, struct why *why,
 	return why_set(why, -EINVAL, "%s %s", name, text);
 }
 
+int
+conf_why_at(const struct conf *cf, const char *name, int code,
+    struct why *why)
+{
+	const struct conf_key *key = conf_key_find(name);
+
+	assert(key != NULL);
+	unsigned line = cf->lines[conf_key_index(key)];
+	if (line == 0)
+		return code;
+	return why_prefix(why, code, "%s:%u", cf->file, line);
+}
+
 static int
 check_address(const struct conf *cf, const char *name, const char *text,
     struct why *why)

@@ -96,13 +96,13 @@ const struct conf_key conf_keys[] = {
 
 	{ "listen.unix.path", TEXT(listen.unix_stream.path, CONF_SOCKET),
 	    .def = RUNSTATEDIR "/lumnid/lumnid.sock",
-	    .help = "The socket's path; off for none." },
+	    LIVE, .help = "The socket's path; off for none." },
 	{ "listen.unix.mode", MODE(listen.unix_stream.mode), .def = "0660",
 	    RANGE(0, 0777),
-	    .help = "The socket's permission bits, in octal." },
+	    LIVE, .help = "The socket's permission bits, in octal." },
 	{ "listen.unix.group", TEXT(listen.unix_stream.group, CONF_GROUP),
 	    .def = "",
-	    .help = "The socket's group, whose members may send. Without it, "
+	    LIVE, .help = "The socket's group, whose members may send. Without it, "
 	    "lumnid's own." },
 	{ "listen.unix.allow_uids", LIST(listen.unix_stream.allow_uids,
 	    CONF_USERS), .def = "", LIVE,
@@ -110,22 +110,22 @@ const struct conf_key conf_keys[] = {
 	    "it, all who may connect." },
 	{ "listen.udp", TEXT(listen.udp, CONF_ADDRESS),
 	    .def = "127.0.0.1:8842",
-	    .help = "The address for UDP; off for none." },
+	    LIVE, .help = "The address for UDP; off for none." },
 	{ "listen.dgram.path", TEXT(listen.dgram.path, CONF_SOCKET),
-	    .def = "", .help = "The socket's path; off for none." },
+	    .def = "", LIVE, .help = "The socket's path; off for none." },
 	{ "listen.dgram.mode", MODE(listen.dgram.mode), .def = "0660",
 	    RANGE(0, 0777),
-	    .help = "The socket's permission bits, in octal." },
+	    LIVE, .help = "The socket's permission bits, in octal." },
 	{ "listen.dgram.group", TEXT(listen.dgram.group, CONF_GROUP),
 	    .def = "",
-	    .help = "The socket's group, whose members may send. Without it, "
+	    LIVE, .help = "The socket's group, whose members may send. Without it, "
 	    "lumnid's own." },
 	{ "listen.http", TEXT(listen.http, CONF_ADDRESS),
 	    .def = "127.0.0.1:8842",
-	    .help = "The address for HTTP; off for none." },
+	    LIVE, .help = "The address for HTTP; off for none." },
 	{ "listen.http_require_key", BOOL(listen.http_require_key),
 	    .def = "false",
-	    .help = "Whether HTTP requests must carry the API key." },
+	    LIVE, .help = "Whether HTTP requests must carry the API key." },
 	{ "listen.control", TEXT(listen.control, CONF_SOCKET), .def = "auto",
 	    .zero = "auto",
 	    .help = "The socket that lumnictl steers lumnid by; only root and "
@@ -133,10 +133,10 @@ const struct conf_key conf_keys[] = {
 	    "Unix stream socket; off is none." },
 	{ "listen.forward_tcp", TEXT(listen.forward_tcp, CONF_ADDRESS),
 	    .def = "",
-	    .help = "The TCP address for the Fluentd forward protocol; off "
+	    LIVE, .help = "The TCP address for the Fluentd forward protocol; off "
 	    "for none." },
 	{ "listen.allow_remote", BOOL(listen.allow_remote), .def = "false",
-	    .help = "Whether addresses that other hosts can reach may be "
+	    LIVE, .help = "Whether addresses that other hosts can reach may be "
 	    "listened on." },
 
 	{ "events.stamp_at", BOOL(events.stamp_at), .def = "true", LIVE,

@@ -191,6 +191,11 @@ metrics_process(struct buf *b, const struct metrics_process *p)
 	metrics_label(b, "lumnid_build_info", "version", p->version, 1);
 	metrics_gauge(b, "lumnid_config_generation", "Counts configurations "
 	    "put in force since the start.", (double)p->config_generation);
+	metrics_gauge(b, "lumnid_config_last_reload_successful", "1 unless "
+	    "the last reload met a fault.", p->config_fault == NULL);
+	metrics_gauge(b, "lumnid_config_last_reload_success_timestamp_seconds",
+	    "When the configuration in force was taken, seconds since 1970.",
+	    p->config_time);
 	metrics_gauge(b, "lumnid_connections", "Clients of the stream "
 	    "socket.", (double)p->connections);
 	metrics_head(b, "process_cpu_seconds_total", "counter",
@@ -198,8 +203,12 @@ metrics_process(struct buf *b, const struct metrics_process *p)
 	buf_printf(b, "process_cpu_seconds_total %.15g\n", p->cpu_seconds);
 	metrics_gauge(b, "process_resident_memory_bytes",
 	    "Resident memory.", (double)p->resident_bytes);
+	metrics_gauge(b, "process_virtual_memory_bytes",
+	    "Virtual memory.", (double)p->virtual_bytes);
 	metrics_gauge(b, "process_open_fds", "Open files.",
 	    (double)p->open_fds);
+	metrics_gauge(b, "process_max_fds", "Files that may be open.",
+	    (double)p->max_fds);
 	metrics_gauge(b, "process_start_time_seconds",
 	    "Start, seconds since 1970.", p->start_time);
 }
@@ -301,7 +310,8 @@ metrics_reason(struct buf *b, bool *first, const char *what, const char *why)
 }
 
 bool
-metrics_ready(struct engine *e, struct now now, struct buf *b)
+metrics_ready(struct engine *e, const struct metrics_process *p,
+    struct now now, struct buf *b)
 {
 	struct engine_status st;
 	bool first = true;
@@ -309,15 +319,19 @@ metrics_ready(struct engine *e, struct now now, struct buf *b)
 	engine_status(e, now, &st);
 	bool held = strcmp(st.upstream, "hold") == 0;
 	bool bad = strcmp(st.storage, "ok") != 0;
-	buf_printf(b, "{\"ready\":%s,\"reasons\":[",
-	    held || bad || st.paused ? "false" : "true");
+	bool ready = !held && !bad && p->config_fault == NULL &&
+	    p->no_key == NULL && !st.paused;
+	buf_printf(b, "{\"ready\":%s,\"reasons\":[", ready ? "true" : "false");
 	if (st.paused)
 		metrics_reason(b, &first, "paused", "sending is paused; "
 		    "lumnictl resume ends it");
-	if (held)
-		metrics_reason(b, &first, "upstream", st.upstream_why);
+	if (held || p->no_key != NULL)
+		metrics_reason(b, &first, "hold",
+		    held ? st.upstream_why : p->no_key);
 	if (bad)
 		metrics_reason(b, &first, st.storage, st.storage_why);
+	if (p->config_fault != NULL)
+		metrics_reason(b, &first, "config", p->config_fault);
 	buf_puts(b, "]}\n");
-	return !held && !bad && !st.paused;
+	return ready;
 }

@@ -18,6 +18,11 @@ struct metrics_process {
 	uint64_t	 open_fds;
 	uint64_t	 connections;	/* of the stream socket */
 	uint64_t	 config_generation;
+	double		 config_time;	/* of it, seconds since 1970 */
+	const char	*config_fault;	/* of the last reload; NULL: it took */
+	const char	*no_key;	/* why there is none; NULL: there is */
+	uint64_t	 virtual_bytes;
+	uint64_t	 max_fds;
 };
 
 /* Text for GET /metrics. */
@@ -30,8 +35,11 @@ void	metrics_prometheus(struct engine *, const struct metrics_process *,
 void	metrics_status(struct engine *, const struct metrics_process *,
 	    struct now, struct buf *);
 /*
- * Is it ready? Writes {"ready":bool,"reasons":[...]} and returns whether.
+ * Does it take events, and can it deliver them? Writes
+ * {"ready":bool,"reasons":[{"what":..,"why":..}, ...]} and returns whether.
+ * what: paused, hold, full, degraded, config (the last reload met a fault).
  */
-bool	metrics_ready(struct engine *, struct now, struct buf *);
+bool	metrics_ready(struct engine *, const struct metrics_process *,
+	    struct now, struct buf *);
 
 #endif

@@ -10,9 +10,11 @@
 #include "config.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/why.h"
 #include "core/metrics.h"
 #include "loop/in_http.h"
 #include "loop/loop.h"
+#include "loop/status.h"
 
 #define ADMIN_SYNC_STUCK_MS	30000	/* then the disk hangs */
 
@@ -21,21 +23,27 @@ struct admin {
 	size_t		(*connections)(void *);
 	void		*arg;
 	double		 start_time;
+	double		 config_time;
 	uint64_t	 generation;
+	struct why	 fault;		/* of the last reload; "": none */
+	struct status	*status;
 };
 
-static uint64_t
-admin_resident(void)
+static void
+admin_memory(struct metrics_process *p)
 {
-	unsigned long long total, resident = 0;
+	unsigned long long total, resident;
 	FILE *f = fopen("/proc/self/statm", "re");
 
 	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%llu %llu", &total, &resident) != 2)
-		resident = 0;
+		return;
+	if (fscanf(f, "%llu %llu", &total, &resident) == 2) {
+		uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+		p->virtual_bytes = total * page;
+		p->resident_bytes = resident * page;
+	}
 	(void)fclose(f);	/* only read */
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t
@@ -53,18 +61,24 @@ admin_fds(void)
 }
 
 static void
-admin_process(const struct admin *a, struct metrics_process *p)
+admin_process(struct admin *a, struct metrics_process *p)
 {
 	struct rusage ru;
+	struct rlimit rl;
 
 	*p = (struct metrics_process){
 		.version = PACKAGE_VERSION,
 		.start_time = a->start_time,
-		.resident_bytes = admin_resident(),
 		.open_fds = admin_fds(),
 		.connections = a->connections(a->arg),
 		.config_generation = a->generation,
+		.config_time = a->config_time,
+		.config_fault = a->fault.text[0] != '\0' ? a->fault.text : NULL,
+		.no_key = status_no_key(a->status),
 	};
+	admin_memory(p);
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0)
+		p->max_fds = rl.rlim_cur;
 	if (getrusage(RUSAGE_SELF, &ru) == 0)
 		p->cpu_seconds = (double)(ru.ru_utime.tv_sec +
 		    ru.ru_stime.tv_sec) + (double)(ru.ru_utime.tv_usec +
@@ -111,21 +125,25 @@ static int
 on_ready(void *arg, struct buf *b, const char **type)
 {
 	struct admin *a = arg;
+	struct metrics_process p;
 
-	return metrics_ready(loop_engine(a->loop), clock_now(), b) ? 200 :
+	admin_process(a, &p);
+	return metrics_ready(loop_engine(a->loop), &p, clock_now(), b) ? 200 :
 	    503;
 }
 
 struct admin *
-admin_new(struct loop *loop, struct in_http *http,
+admin_new(struct loop *loop, struct in_http *http, struct status *status,
     size_t (*connections)(void *), void *arg)
 {
 	struct admin *a = mem_zalloc(sizeof *a);
 
 	a->loop = loop;
+	a->status = status;
 	a->connections = connections;
 	a->arg = arg;
 	a->start_time = (double)clock_now().wall.us / 1e6;
+	a->config_time = a->start_time;
 	a->generation = 1;
 	in_http_get(http, "/metrics", on_metrics, a);
 	in_http_get(http, "/status", on_status, a);
@@ -141,7 +159,11 @@ admin_free(struct admin *a)
 }
 
 void
-admin_count_config(struct admin *a)
+admin_note_reload(struct admin *a, const char *fault)
 {
+	(void)why_set(&a->fault, 0, "%s", fault != NULL ? fault : "");
+	if (fault != NULL)
+		return;
 	a->generation++;
+	a->config_time = (double)clock_now().wall.us / 1e6;
 }

@@ -11,12 +11,14 @@
 struct admin;
 struct in_http;
 struct loop;
+struct status;
 
 /* connections: asked for the number of clients; arg is its own. */
-struct admin	*admin_new(struct loop *, struct in_http *,
+struct admin	*admin_new(struct loop *, struct in_http *, struct status *,
 		    size_t (*connections)(void *), void *arg);
 void		 admin_free(struct admin *);
-/* Another configuration is in force. */
-void		 admin_count_config(struct admin *);
+/* A reload has ended; fault: what was wrong, or NULL: it is in force. */
+void		 admin_note_reload(struct admin *, const char *fault);
+
 
 #endif

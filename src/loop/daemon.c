@@ -22,6 +22,7 @@
 #include "loop/in_http.h"
 #include "loop/in_stream.h"
 #include "loop/listen.h"
+#include "loop/listeners.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/out_http.h"
@@ -42,10 +43,11 @@ struct daemon {
 	struct sync		*sync;
 	struct out_http		*out;
 	struct engine		*engine;
-	struct in_stream	*stream;	/* NULL: not listened on */
+	struct in_stream	*stream;
 	struct in_dgram		*dgram;
-	struct admin		*admin;		/* NULL without http */
-	struct in_http		*http;		/* NULL: not listened on */
+	struct in_http		*http;
+	struct listeners	 listeners;
+	struct admin		*admin;
 	struct status		*status;
 
 	bool			 stopping;
@@ -66,10 +68,9 @@ daemon_answer(void *arg, uint64_t peer, enum event_code code,
 {
 	struct daemon *d = arg;
 
-	if (d->http != NULL && in_http_answer(d->http, peer, code, text))
+	if (in_http_answer(d->http, peer, code, text))
 		return;
-	if (d->stream != NULL)
-		in_stream_answer(d->stream, peer, code, text, ack);
+	in_stream_answer(d->stream, peer, code, text, ack);
 }
 
 static int
@@ -127,21 +128,23 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	char keys[256];
 	int r;
 
-	if (d->stream != NULL &&
-	    (r = in_stream_set_conf(d->stream, conf, why)) < 0)
+	/* What can fail comes first, and is undone. */
+	if ((r = listeners_prepare(&d->listeners, old, conf, why)) < 0)
 		return r;
+	if ((r = in_stream_set_conf(d->stream, conf, why)) < 0) {
+		listeners_abort(&d->listeners);
+		return r;
+	}
 	if ((r = out_http_set_conf(d->out, conf, why)) < 0) {
 		/* The old one was in force: its users are known. */
-		if (d->stream != NULL &&
-		    in_stream_set_conf(d->stream, old, NULL) < 0)
+		if (in_stream_set_conf(d->stream, old, NULL) < 0)
 			fatal("reload: %s", why->text);
+		listeners_abort(&d->listeners);
 		return r;
 	}
 	engine_set_conf(d->engine, conf, clock_now());
-	if (d->http != NULL) {
-		in_http_set_conf(d->http, conf);
-		admin_count_config(d->admin);
-	}
+	in_http_set_conf(d->http, conf);
+	listeners_commit(&d->listeners);
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
@@ -174,10 +177,12 @@ daemon_reload(struct daemon *d, struct why *why)
 	if (r < 0) {
 		log_error("reload_failed", LS("error", why->text), LS("hint",
 		    "the configuration in force is kept"));
+		admin_note_reload(d->admin, why->text);
 		(void)notify_send("READY=1\nSTATUS=reload failed: %.300s",
 		    why->text);
 		return r;
 	}
+	admin_note_reload(d->admin, NULL);
 	log_info("reloaded", LS("config", d->conf->file));
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
@@ -223,11 +228,9 @@ on_stop(void *arg, int signo)
 	    LU("in_flight", engine_in_flight(d->engine)));
 	status_stop(d->status);
 	(void)notify_send("STOPPING=1\nSTATUS=stopping");
-	if (d->stream != NULL)
-		in_stream_drain(d->stream, DAEMON_DRAIN_MS);
+	in_stream_drain(d->stream, DAEMON_DRAIN_MS);
 	in_dgram_drain(d->dgram, DAEMON_DRAIN_MS);
-	if (d->http != NULL)
-		in_http_drain(d->http);
+	in_http_drain(d->http);
 	now = clock_now();
 	engine_stop_sending(d->engine, now);
 	d->flight_end = mono_add_ms(now.mono, DAEMON_FLIGHT_MS);
@@ -262,13 +265,38 @@ daemon_turn(void *arg)
 		d->settled = true;
 		d->flush_end = mono_add_ms(now, DAEMON_FLUSH_MS);
 	}
-	if (d->settled && !d->hurry && d->stream != NULL &&
+	if (d->settled && !d->hurry &&
 	    !in_stream_is_flushed(d->stream) && now.us < d->flush_end.us)
 		return;
 	loop_quit(d->loop);
 }
 
 /* --- start ---------------------------------------------------------------- */
+
+/* What loop/listeners.h wants to know of the inputs, and to tell them. */
+#define DAEMON_INPUT(name, now, swap)					\
+static struct listen_unix						\
+daemon_##name##_now(void *arg)						\
+{									\
+	const struct daemon *d = arg;					\
+									\
+	return now;							\
+}									\
+									\
+static void								\
+daemon_##name##_swap(void *arg, const struct listen_unix *sock)		\
+{									\
+	struct daemon *d = arg;						\
+									\
+	swap;								\
+}
+DAEMON_INPUT(stream, in_stream_listener(d->stream),
+    in_stream_swap(d->stream, sock))
+DAEMON_INPUT(dgram, in_dgram_socket(d->dgram, BOOKS_DGRAM),
+    in_dgram_swap(d->dgram, BOOKS_DGRAM, sock))
+DAEMON_INPUT(udp, in_dgram_socket(d->dgram, BOOKS_UDP),
+    in_dgram_swap(d->dgram, BOOKS_UDP, sock))
+DAEMON_INPUT(http, in_http_listener(d->http), in_http_swap(d->http, sock))
 
 static int
 daemon_set_signals(struct daemon *d, struct why *why)
@@ -320,20 +348,42 @@ daemon_connections(void *arg)
 {
 	const struct daemon *d = arg;
 
-	return d->stream != NULL ? in_stream_connections(d->stream) : 0;
+	return in_stream_connections(d->stream);
+}
+
+static int
+daemon_listen(struct daemon *d, struct why *why)
+{
+	struct listeners_user *u = d->listeners.user;
+	struct listen_inherited li;
+	int r;
+
+	if ((r = listen_inherit(&li, why)) < 0 ||
+	    (r = in_stream_open(d->loop, d->conf, li.stream, &d->stream,
+	    why)) < 0 ||
+	    (r = in_dgram_open(d->loop, d->conf, &li, &d->dgram, why)) < 0 ||
+	    (r = in_http_open(d->loop, d->conf, &d->http, why)) < 0)
+		return r;
+	u[LISTENERS_STREAM] = (struct listeners_user){ daemon_stream_now,
+	    daemon_stream_swap, d, li.stream >= 0 };
+	u[LISTENERS_DGRAM] = (struct listeners_user){ daemon_dgram_now,
+	    daemon_dgram_swap, d, li.dgram >= 0 };
+	u[LISTENERS_UDP] = (struct listeners_user){ daemon_udp_now,
+	    daemon_udp_swap, d, li.udp >= 0 };
+	u[LISTENERS_HTTP] = (struct listeners_user){ daemon_http_now,
+	    daemon_http_swap, d, false };
+	return 0;
 }
 
 static int
 daemon_open(struct daemon *d, struct why *why)
 {
 	const struct conf *conf = d->conf;
-	struct listen_inherited li;
 	int r;
 
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if ((r = daemon_check_key(conf, why)) < 0 ||
-	    (r = listen_inherit(&li, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
@@ -342,17 +392,8 @@ daemon_open(struct daemon *d, struct why *why)
 	    (r = out_http_new(d->loop, conf, &d->out, why)) < 0 ||
 	    (r = daemon_open_engine(d, why)) < 0)
 		return r;
-	if ((li.stream >= 0 || conf->listen.unix_stream.path[0] != '\0') &&
-	    (r = in_stream_open(d->loop, conf, li.stream, &d->stream,
-	    why)) < 0)
+	if ((r = daemon_listen(d, why)) < 0)
 		return r;
-	if ((r = in_dgram_open(d->loop, conf, &li, &d->dgram, why)) < 0)
-		return r;
-	if (conf->listen.http[0] != '\0' &&
-	    (r = in_http_open(d->loop, conf, &d->http, why)) < 0)
-		return r;
-	if (d->http != NULL)
-		d->admin = admin_new(d->loop, d->http, daemon_connections, d);
 	loop_add_hook(d->loop, daemon_turn, d);
 	log_info("started", LS("version", PACKAGE_VERSION),
 	    LS("config", conf->file), LS("upstream", conf->upstream.url),
@@ -360,6 +401,8 @@ daemon_open(struct daemon *d, struct why *why)
 	    LU("connections", conf->limits.connections),
 	    LU("max_message", conf->events.max_message));
 	d->status = status_new(d->loop, conf);
+	d->admin = admin_new(d->loop, d->http, d->status, daemon_connections,
+	    d);
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
 }

@@ -44,7 +44,7 @@ struct in_dgram_buffers {
 
 struct in_dgram_socket {
 	struct in_dgram		*in;
-	struct listen_unix	 sock;	/* path NULL: UDP */
+	struct listen_unix	 sock;	/* fd -1: not listened on */
 	enum books_input	 input;
 	enum books_total	 drops_total;
 	uint32_t		 drops;	/* the kernel's count, as last seen */
@@ -53,8 +53,7 @@ struct in_dgram_socket {
 
 struct in_dgram {
 	struct loop		*loop;
-	struct in_dgram_socket	 sockets[2];
-	size_t			 sockets_n;
+	struct in_dgram_socket	 sockets[2];	/* UDP; Unix */
 	struct in_dgram_buffers	*buffers;	/* NULL: not yet needed */
 	struct log_limit	 log_refused;
 	struct log_limit	 log_drops;
@@ -269,21 +268,26 @@ on_datagrams(evutil_socket_t fd, short what, void *arg)
 
 /* --- open, close ---------------------------------------------------------- */
 
+static struct in_dgram_socket *
+in_dgram_of(struct in_dgram *in, enum books_input input)
+{
+	return &in->sockets[input == BOOKS_UDP ? 0 : 1];
+}
+
+/* Begin to read it; it is this input's from now on, whatever comes. */
 static int
 in_dgram_add(struct in_dgram *in, const struct listen_unix *sock,
-    enum books_input input, enum books_total drops_total, struct why *why)
+    enum books_input input, struct why *why)
 {
-	struct in_dgram_socket *so = &in->sockets[in->sockets_n];
+	struct in_dgram_socket *so = in_dgram_of(in, input);
 	const int one = 1;
 	char name[128];
 	int rcvbuf;
 
-	assert(in->sockets_n < NELEM(in->sockets));
-	so->in = in;
 	so->sock = *sock;
-	so->input = input;
-	so->drops_total = drops_total;
-	in->sockets_n++;
+	so->drops = 0;
+	if (sock->fd < 0)
+		return 0;
 	rcvbuf = listen_set_rcvbuf(sock->fd, IN_DGRAM_RCVBUF);
 	(void)setsockopt(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof one);
 	(void)event_assign(&so->ev, loop_base(in->loop), sock->fd,
@@ -309,10 +313,10 @@ in_dgram_open_udp(struct in_dgram *in, const struct conf *conf, int inherited,
 	if (sock.fd < 0)
 		return sock.fd;
 	if (remote)
-		log_warn("listening_to_the_network",
+		log_warn("listening_to_the_network", LS("input", "udp"),
 		    LS("address", conf->listen.udp), LS("hint", "everybody who "
 		    "can reach this address can write events"));
-	return in_dgram_add(in, &sock, BOOKS_UDP, BOOKS_KERNEL_UDP, why);
+	return in_dgram_add(in, &sock, BOOKS_UDP, why);
 }
 
 static int
@@ -325,8 +329,7 @@ in_dgram_open_unix(struct in_dgram *in, const struct conf *conf, int inherited,
 	if (inherited < 0)
 		r = listen_unix_open(&conf->listen.dgram, SOCK_DGRAM, &sock,
 		    why);
-	return r < 0 ? r : in_dgram_add(in, &sock, BOOKS_DGRAM,
-	    BOOKS_KERNEL_DGRAM, why);
+	return r < 0 ? r : in_dgram_add(in, &sock, BOOKS_DGRAM, why);
 }
 
 int
@@ -337,6 +340,10 @@ in_dgram_open(struct loop *loop, const struct conf *conf,
 	int r = 0;
 
 	in->loop = loop;
+	in->sockets[0] = (struct in_dgram_socket){ .in = in, .sock.fd = -1,
+	    .input = BOOKS_UDP, .drops_total = BOOKS_KERNEL_UDP };
+	in->sockets[1] = (struct in_dgram_socket){ .in = in, .sock.fd = -1,
+	    .input = BOOKS_DGRAM, .drops_total = BOOKS_KERNEL_DGRAM };
 	if (li->udp >= 0 || conf->listen.udp[0] != '\0')
 		r = in_dgram_open_udp(in, conf, li->udp, why);
 	if (r == 0 && (li->dgram >= 0 || conf->listen.dgram.path[0] != '\0'))
@@ -350,14 +357,13 @@ in_dgram_open(struct loop *loop, const struct conf *conf,
 }
 
 static void
-in_dgram_close_sockets(struct in_dgram *in)
+in_dgram_close_socket(struct in_dgram_socket *so)
 {
-	while (in->sockets_n > 0) {
-		struct in_dgram_socket *so = &in->sockets[--in->sockets_n];
-
+	if (so->sock.fd < 0)
+		return;
+	if (event_initialized(&so->ev))
 		(void)event_del(&so->ev);
-		listen_unix_close(&so->sock);
-	}
+	listen_unix_close(&so->sock);
 }
 
 void
@@ -365,12 +371,26 @@ in_dgram_close(struct in_dgram *in)
 {
 	if (in == NULL)
 		return;
-	in_dgram_close_sockets(in);
+	for (size_t i = 0; i < NELEM(in->sockets); i++)
+		in_dgram_close_socket(&in->sockets[i]);
 	if (in->buffers != NULL) {
 		(void)munmap(in->buffers->data, IN_DGRAM_BATCH * IN_DGRAM_SIZE);
 		free(in->buffers);
 	}
 	free(in);
+}
+
+/* Read what it holds, until then; close it. */
+static void
+in_dgram_drain_socket(struct in_dgram_socket *so, struct mono end)
+{
+	if (so->sock.fd >= 0 && (so->in->buffers != NULL ||
+	    in_dgram_buffers_new(so->in) == 0)) {
+		while (in_dgram_batch(so) > 0 && clock_now().mono.us < end.us)
+			continue;
+		in_dgram_ask_drops(so);
+	}
+	in_dgram_close_socket(so);
 }
 
 void
@@ -379,14 +399,42 @@ in_dgram_drain(struct in_dgram *in, int64_t budget_ms)
 	struct mono end = mono_add_ms(clock_now().mono, budget_ms);
 
 	loop_wake(in->loop);
-	for (size_t i = 0; i < in->sockets_n; i++) {
-		struct in_dgram_socket *so = &in->sockets[i];
+	for (size_t i = 0; i < NELEM(in->sockets); i++)
+		in_dgram_drain_socket(&in->sockets[i], end);
+}
 
-		if (in->buffers == NULL && in_dgram_buffers_new(in) < 0)
-			break;
-		while (in_dgram_batch(so) > 0 && clock_now().mono.us < end.us)
-			;
-		in_dgram_ask_drops(so);
-	}
-	in_dgram_close_sockets(in);
+struct listen_unix
+in_dgram_socket(const struct in_dgram *in, enum books_input input)
+{
+	return in->sockets[input == BOOKS_UDP ? 0 : 1].sock;
+}
+
+/* Senders are told from now on; what is queued can be read still. */
+static void
+in_dgram_shut(struct in_dgram_socket *so)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+
+	if (so->input == BOOKS_DGRAM)
+		(void)shutdown(so->sock.fd, SHUT_RD);
+	/* A UDP socket that is connected, to itself, takes of nobody else. */
+	else if (getsockname(so->sock.fd, (struct sockaddr *)&ss, &len) == 0)
+		(void)connect(so->sock.fd, (struct sockaddr *)&ss, len);
+}
+
+void
+in_dgram_swap(struct in_dgram *in, enum books_input input,
+    const struct listen_unix *sock)
+{
+	struct in_dgram_socket *so = in_dgram_of(in, input);
+	struct why why;
+
+	loop_wake(in->loop);
+	if (so->sock.fd >= 0)
+		in_dgram_shut(so);
+	in_dgram_drain_socket(so, MONO_NEVER);
+	if (in_dgram_add(in, sock, input, &why) < 0)
+		log_error("listen_failed", LS("input",
+		    books_input_name(input)), LS("error", why.text));
 }

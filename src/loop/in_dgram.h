@@ -10,10 +10,11 @@
 
 #include "base/cdefs.h"
 #include "base/why.h"
+#include "core/books.h"
 #include "core/conf.h"
+#include "loop/listen.h"
 
 struct in_dgram;
-struct listen_inherited;
 struct loop;
 
 /*
@@ -24,6 +25,12 @@ int	in_dgram_open(struct loop *, const struct conf *,
 	    const struct listen_inherited *, struct in_dgram **, struct why *)
 	    MUSTUSE;
 void	in_dgram_close(struct in_dgram *);
+
+/* The socket of BOOKS_UDP or BOOKS_DGRAM in use; fd -1: none. */
+struct listen_unix in_dgram_socket(const struct in_dgram *, enum books_input);
+/* Take over another (fd -1: none); what the old one holds is read first. */
+void	in_dgram_swap(struct in_dgram *, enum books_input,
+	    const struct listen_unix *);
 
 /* A stop begins: read what the sockets hold, for budget_ms at most; close. */
 void	in_dgram_drain(struct in_dgram *, int64_t budget_ms);

@@ -36,6 +36,7 @@
 #define IN_HTTP_PATHS		16
 #define IN_HTTP_RETRY_AFTER	"1"
 #define IN_HTTP_REST_MS		100	/* after running out of files */
+#define IN_HTTP_RETIRE_MS	100	/* for the queue of an old listener */
 
 /* A request that the engine has, or (req NULL) whose client is gone. */
 struct http_wait {
@@ -46,11 +47,20 @@ struct http_wait {
 	size_t			 events;
 };
 
+/* A listener of before: its queue is emptied, then it is closed. */
+struct http_retired {
+	struct http_retired	*next;
+	struct in_http		*in;
+	struct evhttp_bound_socket *bound;
+	struct event		*timer;
+};
+
 struct in_http {
 	struct loop		*loop;
 	const struct conf	*conf;
 	struct evhttp		*http;
-	struct evhttp_bound_socket *bound;
+	struct evhttp_bound_socket *bound;	/* NULL: not listened on */
+	struct http_retired	*retired;
 	struct event		*rest;		/* listens again */
 	struct http_wait	*waits;
 	size_t			 waits_n;
@@ -478,6 +488,10 @@ on_request(struct evhttp_request *req, void *arg)
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
 	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
 
+	/* HTTP was switched off: connections of before come to an end. */
+	if (in->bound == NULL)
+		(void)evhttp_add_header(evhttp_request_get_output_headers(req),
+		    "Connection", "close");
 	if (path == NULL) {
 		in_http_refuse(req, 400, "bad_path", "no path");
 		return;
@@ -512,12 +526,6 @@ in_http_get(struct in_http *in, const char *path, int (*fn)(void *,
 	in->get[in->get_n++].arg = arg;
 }
 
-static struct evconnlistener *
-in_http_listener(struct in_http *in)
-{
-	return evhttp_bound_socket_get_listener(in->bound);
-}
-
 /* Open files of this process; 0 where /proc is not there. */
 static size_t
 in_http_count_files(void)
@@ -534,11 +542,25 @@ in_http_count_files(void)
 }
 
 static void
+in_http_enable(struct in_http *in, bool on)
+{
+	struct evconnlistener *lev;
+
+	if (in->bound == NULL)
+		return;
+	lev = evhttp_bound_socket_get_listener(in->bound);
+	if (on)
+		(void)evconnlistener_enable(lev);
+	else
+		(void)evconnlistener_disable(lev);
+}
+
+static void
 in_http_rest(struct in_http *in)
 {
 	const struct timeval tv = { .tv_usec = IN_HTTP_REST_MS * 1000 };
 
-	(void)evconnlistener_disable(in_http_listener(in));
+	in_http_enable(in, false);
 	(void)evtimer_add(in->rest, &tv);
 }
 
@@ -568,7 +590,7 @@ on_rest_over(evutil_socket_t fd, short what, void *arg)
 
 	in->accepted = 0;	/* the next one is counted again */
 	if (!in->draining)
-		(void)evconnlistener_enable(in_http_listener(in));
+		in_http_enable(in, true);
 }
 
 /* Out of files: rest, instead of being woken for the same client for ever. */
@@ -585,11 +607,48 @@ on_accept_error(struct evconnlistener *listener, void *arg)
 		    LS("error", strerror(err)), LU("repeated", n));
 }
 
-static int
-in_http_start(struct in_http *in, int fd)
+static void
+on_retired(evutil_socket_t fd, short what, void *arg)
 {
-	in->http = evhttp_new(loop_base(in->loop));
-	in->rest = evtimer_new(loop_base(in->loop), on_rest_over, in);
+	struct http_retired *rt = arg, **at = &rt->in->retired;
+
+	while (*at != rt)
+		at = &(*at)->next;
+	*at = rt->next;
+	evhttp_del_accept_socket(rt->in->http, rt->bound);
+	event_free(rt->timer);
+	free(rt);
+}
+
+static void
+in_http_retire(struct in_http *in)
+{
+	const struct timeval tv = { .tv_usec = IN_HTTP_RETIRE_MS * 1000 };
+	struct http_retired *rt;
+
+	if (in->bound == NULL)
+		return;
+	in_http_enable(in, true);
+	listen_tcp_shut(evhttp_bound_socket_get_fd(in->bound));
+	rt = mem_zalloc(sizeof *rt);
+	rt->in = in;
+	rt->bound = in->bound;
+	rt->next = in->retired;
+	in->retired = rt;
+	in->bound = NULL;
+	rt->timer = evtimer_new(loop_base(in->loop), on_retired, rt);
+	if (rt->timer == NULL)
+		fatal("in_http: no memory for a timer");
+	(void)evtimer_add(rt->timer, &tv);
+}
+
+static int
+in_http_start(struct in_http *in)
+{
+	struct event_base *base = loop_base(in->loop);
+
+	in->http = evhttp_new(base);
+	in->rest = evtimer_new(base, on_rest_over, in);
 	in->tok = json_tokener_new_ex(JSONIN_DEPTH);
 	if (in->http == NULL || in->rest == NULL || in->tok == NULL)
 		return -ENOMEM;
@@ -600,10 +659,24 @@ in_http_start(struct in_http *in, int fd)
 	evhttp_set_allowed_methods(in->http, EVHTTP_REQ_GET |
 	    EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
 	    EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS);
+	return 0;
+}
+
+/* fd is the server's from now on, or closed. */
+static int
+in_http_listen(struct in_http *in, int fd)
+{
+	char name[128];
+
 	in->bound = evhttp_accept_socket_with_handle(in->http, fd);
-	if (in->bound == NULL)
+	if (in->bound == NULL) {
+		(void)close(fd);
 		return -ENOMEM;
-	evconnlistener_set_error_cb(in_http_listener(in), on_accept_error);
+	}
+	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(
+	    in->bound), on_accept_error);
+	log_info("listening", LS("input", "http"),
+	    LS("address", listen_name(fd, name, sizeof name)));
 	return 0;
 }
 
@@ -611,34 +684,50 @@ int
 in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
     struct why *why)
 {
-	bool remote;
-	char name[128];
-	int fd = listen_tcp_open("http", conf->listen.http,
-	    conf->listen.allow_remote, &remote, why);
+	const char *addr = conf->listen.http;
+	bool remote = false;
+	int fd = -1;
 
-	if (fd < 0)
+	if (addr[0] != '\0' && (fd = listen_tcp_open("http", addr,
+	    conf->listen.allow_remote, &remote, why)) < 0)
 		return fd;
 	struct in_http *in = mem_zalloc(sizeof *in);
 	in->loop = loop;
 	in->files = in_http_count_files();
 	buf_init(&in->body, 0);
 	buf_init(&in->message, 0);
-	int r = in_http_start(in, fd);
+	int r = in_http_start(in);
+	if (r < 0 && fd >= 0)
+		(void)close(fd);
+	else if (r == 0 && fd >= 0)
+		r = in_http_listen(in, fd);
 	if (r < 0) {
-		if (in->bound == NULL)
-			(void)close(fd);
 		in_http_close(in);
 		return why_set(why, r, "http: the server cannot be made");
 	}
 	in_http_set_conf(in, conf);
-	log_info("listening", LS("input", "http"),
-	    LS("address", listen_name(fd, name, sizeof name)));
 	if (remote)
-		log_warn("listening_remote", LS("input", "http"),
-		    LS("address", name), LS("hint", "every host that reaches "
-		    "this one can write events"));
+		log_warn("listening_to_the_network", LS("input", "http"),
+		    LS("address", addr), LS("hint", "everybody who can reach "
+		    "this address can write events"));
 	*ret = in;
 	return 0;
+}
+
+struct listen_unix
+in_http_listener(const struct in_http *in)
+{
+	return (struct listen_unix){ .fd = in->bound == NULL ? -1 :
+	    evhttp_bound_socket_get_fd(in->bound) };
+}
+
+void
+in_http_swap(struct in_http *in, const struct listen_unix *sock)
+{
+	in_http_retire(in);
+	if (sock->fd >= 0 && in_http_listen(in, sock->fd) < 0)
+		log_error("listen_failed", LS("input", "http"),
+		    LS("error", "no memory for the listener"));
 }
 
 void
@@ -654,7 +743,9 @@ void
 in_http_drain(struct in_http *in)
 {
 	in->draining = true;
-	(void)evconnlistener_disable(in_http_listener(in));
+	in_http_enable(in, false);
+	while (in->retired != NULL)
+		on_retired(-1, 0, in->retired);
 }
 
 size_t
@@ -669,6 +760,8 @@ in_http_close(struct in_http *in)
 	if (in == NULL)
 		return;
 	in->draining = true;
+	while (in->retired != NULL)
+		on_retired(-1, 0, in->retired);
 	while (in->waits != NULL) {
 		struct evhttp_request *req = in_http_forget(in, in->waits);
 		if (req != NULL)

@@ -20,19 +20,28 @@
 #include "base/why.h"
 #include "codec/event.h"
 #include "core/conf.h"
+#include "loop/listen.h"
 
 struct evhttp_request;
 struct in_http;
 struct loop;
 
 /*
- * Listen on conf->listen.http. The loop's engine must be set. conf stays the
+ * Listen on conf->listen.http, which may be nowhere. The loop's engine must be set. conf stays the
  * caller's and must outlive this or the next in_http_set_conf().
  */
 int	in_http_open(struct loop *, const struct conf *, struct in_http **,
 	    struct why *) MUSTUSE;
 void	in_http_close(struct in_http *);
 void	in_http_set_conf(struct in_http *, const struct conf *);
+
+/* The listener in use; fd -1: none. */
+struct listen_unix in_http_listener(const struct in_http *);
+/*
+ * Take over another listener (fd -1: none). Who waits at the old one is
+ * served.
+ */
+void	in_http_swap(struct in_http *, const struct listen_unix *);
 
 /*
  * Serve GET path: fn fills a body and returns the status; *type is the content

@@ -254,7 +254,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	in->ticking = false;
 	if (in->accept_rests && !in->stopping) {
 		in->accept_rests = false;
-		(void)event_add(&in->ev_accept, NULL);
+		if (in->listen.fd >= 0)
+			(void)event_add(&in->ev_accept, NULL);
 	}
 	for (uint32_t i = 0; i < in->slots_n; i++)
 		if (in->slots[i] != NULL && stream_conn_tick(in->slots[i], now))
@@ -342,20 +343,35 @@ in_stream_set_allow(struct in_stream *in, const struct conf_list *list,
 	return 0;
 }
 
+static int
+in_stream_listen(struct in_stream *in)
+{
+	char name[128];
+
+	if (in->listen.fd < 0)
+		return 0;
+	(void)event_assign(&in->ev_accept, loop_base(in->loop), in->listen.fd,
+	    EV_READ | EV_PERSIST, on_accept, in);
+	if (event_add(&in->ev_accept, NULL) < 0)
+		return -ENOMEM;
+	log_info("listening", LS("input", books_input_name(BOOKS_STREAM)),
+	    LS("address", listen_name(in->listen.fd, name, sizeof name)));
+	return 0;
+}
+
 int
 in_stream_open(struct loop *loop, const struct conf *conf, int inherited,
     struct in_stream **ret, struct why *why)
 {
 	struct in_stream *in = mem_zalloc(sizeof *in);
-	struct event_base *base = loop_base(loop);
-	char name[128];
 	int r;
 
 	in->loop = loop;
 	in->conf = conf;
 	in->listen.fd = inherited;
 	r = in_stream_set_allow(in, &conf->listen.unix_stream.allow_uids, why);
-	if (r == 0 && inherited < 0)
+	if (r == 0 && inherited < 0 &&
+	    conf->listen.unix_stream.path[0] != '\0')
 		r = listen_unix_open(&conf->listen.unix_stream, SOCK_STREAM,
 		    &in->listen, why);
 	if (r < 0) {
@@ -364,17 +380,13 @@ in_stream_open(struct loop *loop, const struct conf *conf, int inherited,
 		return r;
 	}
 	in->shared = mem_alloc(IN_STREAM_SHARED);
-	(void)event_assign(&in->ev_accept, base, in->listen.fd,
-	    EV_READ | EV_PERSIST, on_accept, in);
-	(void)evtimer_assign(&in->ev_tick, base, on_tick, in);
-	if (event_add(&in->ev_accept, NULL) < 0) {
+	(void)evtimer_assign(&in->ev_tick, loop_base(loop), on_tick, in);
+	if (in_stream_listen(in) < 0) {
 		in_stream_close(in);
 		return why_set(why, -ENOMEM, "socket %s: event",
 		    conf->listen.unix_stream.path);
 	}
 	loop_add_hook(loop, in_stream_turn, in);
-	log_info("listening", LS("input", books_input_name(BOOKS_STREAM)),
-	    LS("address", listen_name(in->listen.fd, name, sizeof name)));
 	*ret = in;
 	return 0;
 }
@@ -398,6 +410,28 @@ in_stream_unlisten(struct in_stream *in)
 		return;
 	(void)event_del(&in->ev_accept);
 	listen_unix_close(&in->listen);
+}
+
+struct listen_unix
+in_stream_listener(const struct in_stream *in)
+{
+	return in->listen;
+}
+
+void
+in_stream_swap(struct in_stream *in, const struct listen_unix *sock)
+{
+	if (in->listen.fd >= 0) {
+		/* From here on a connect is refused; who waits is not. */
+		(void)shutdown(in->listen.fd, SHUT_RD);
+		while (in_stream_accept(in, IN_STREAM_ACCEPTS) != 0)
+			continue;
+		in_stream_unlisten(in);
+	}
+	in->listen = *sock;
+	if (in_stream_listen(in) < 0)
+		log_error("listen_failed", LS("input", "stream"),
+		    LS("error", "no memory for the event"));
 }
 
 void

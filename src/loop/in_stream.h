@@ -17,20 +17,29 @@
 #include "base/why.h"
 #include "codec/event.h"
 #include "core/conf.h"
+#include "loop/listen.h"
 
 struct in_stream;
 struct loop;
 
 /*
- * Listen as conf->listen.unix_stream says, or, unless it is -1, on the
- * inherited listener, whose file then is not ours to remove. The loop's engine
- * must be set. conf stays the caller's and must outlive this or the next
+ * Listen as conf->listen.unix_stream says (which may be nowhere), or, unless
+ * it is -1, on the inherited listener, whose file then is not ours to remove.
+ * The loop's engine must be set. conf stays the caller's and must outlive this or the next
  * in_stream_set_conf().
  */
 int	in_stream_open(struct loop *, const struct conf *, int inherited,
 	    struct in_stream **, struct why *) MUSTUSE;
 /* Close everything; what was not read or answered is gone. */
 void	in_stream_close(struct in_stream *);
+
+/* The listener in use, which stays this input's; fd -1: none. */
+struct listen_unix in_stream_listener(const struct in_stream *);
+/*
+ * Take over another listener (fd -1: none). Who waits at the old one is
+ * accepted, and all clients stay.
+ */
+void	in_stream_swap(struct in_stream *, const struct listen_unix *);
 
 /* Limits of another configuration; the socket itself stays as it is. */
 int	in_stream_set_conf(struct in_stream *, const struct conf *,

@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -281,12 +282,70 @@ listen_unix_close(struct listen_unix *lu)
 	*lu = (struct listen_unix){ .fd = -1 };
 }
 
-/* --- UDP ------------------------------------------------------------------ */
+bool
+listen_unix_is_there(const struct listen_unix *lu)
+{
+	struct stat st;
 
-/* A socket of this type, bound to an address that `what` was set to. */
-static int
+	return lu->fd >= 0 && lu->path != NULL && lstat(lu->path, &st) == 0 &&
+	    st.st_dev == lu->dev && st.st_ino == lu->ino;
+}
+
+int
+listen_unix_permit(const struct conf_socket *was,
+    const struct conf_socket *now, struct why *why)
+{
+	const char *path = now->path;
+	struct why ignored;
+	int r = 0;
+
+	if (chmod(path, (mode_t)(was->mode & now->mode)) < 0)
+		return why_errno(why, -errno, "socket %s: mode", path);
+	if (strcmp(was->group, now->group) != 0) {
+		if (now->group[0] != '\0')
+			r = listen_unix_group(path, now->group, why);
+		else if (lchown(path, (uid_t)-1, getegid()) < 0)
+			r = why_errno(why, -errno, "socket %s: group", path);
+	}
+	if (r == 0 && chmod(path, (mode_t)now->mode) < 0) {
+		r = why_errno(why, -errno, "socket %s: mode", path);
+		if (was->group[0] != '\0')
+			(void)listen_unix_group(path, was->group, &ignored);
+	}
+	if (r < 0)
+		(void)chmod(path, (mode_t)was->mode);	/* as it was */
+	return r;
+}
+
+/* --- UDP and TCP ---------------------------------------------------------- */
+
+void
+listen_set_reuseport(int fd, bool on)
+{
+	int value = on;
+
+	/* Without it, addresses that overlap are refused: so it is told. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, sizeof value);
+}
+
+void
+listen_tcp_shut(int fd)
+{
+	/* shutdown(2) would reset who waits. The filter sees TCP's header. */
+	struct sock_filter no_syn[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog prog = { NELEM(no_syn), no_syn };
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog);
+}
+
+int
 listen_inet_open(const char *what, const char *addr, int type,
-    bool allow_remote, bool *ret_remote, struct why *why)
+    bool allow_remote, bool beside, bool *ret_remote, struct why *why)
 {
 	struct sockaddr_storage ss;
 	struct why reason;
@@ -306,9 +365,14 @@ listen_inet_open(const char *what, const char *addr, int type,
 	/* A restart need not wait for connections of the past. */
 	if (type == SOCK_STREAM)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (beside)
+		listen_set_reuseport(fd, true);
 	if (bind(fd, (const struct sockaddr *)&ss, len) == 0 &&
-	    (type != SOCK_STREAM || listen(fd, SOMAXCONN) == 0))
+	    (type != SOCK_STREAM || listen(fd, SOMAXCONN) == 0)) {
+		if (beside)
+			listen_set_reuseport(fd, false);
 		return fd;
+	}
 	r = -errno;
 	(void)close(fd);
 	if (r == -EADDRINUSE)
@@ -323,7 +387,7 @@ int
 listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
     struct why *why)
 {
-	return listen_inet_open("udp", addr, SOCK_DGRAM, allow_remote,
+	return listen_inet_open("udp", addr, SOCK_DGRAM, allow_remote, false,
 	    ret_remote, why);
 }
 
@@ -331,7 +395,7 @@ int
 listen_tcp_open(const char *what, const char *addr, bool allow_remote,
     bool *ret_remote, struct why *why)
 {
-	return listen_inet_open(what, addr, SOCK_STREAM, allow_remote,
+	return listen_inet_open(what, addr, SOCK_STREAM, allow_remote, false,
 	    ret_remote, why);
 }
 

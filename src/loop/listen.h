@@ -45,6 +45,15 @@ int	listen_unix_open(const struct conf_socket *, int type,
 	    struct listen_unix *ret, struct why *) MUSTUSE;
 /* Close, and remove the file if it is still this socket's. */
 void	listen_unix_close(struct listen_unix *);
+/* Is the file still there, and this socket's? */
+bool	listen_unix_is_there(const struct listen_unix *);
+/*
+ * Give the socket at this path the mode and group of `now`. On its way from
+ * those of `was` nobody may connect who may neither before nor after. On
+ * failure it is as it was.
+ */
+int	listen_unix_permit(const struct conf_socket *was,
+	    const struct conf_socket *now, struct why *) MUSTUSE;
 
 /*
  * Bind a UDP socket to an address as core/conf_addr.h knows it; port 0 takes a
@@ -57,6 +66,21 @@ int	listen_udp_open(const char *addr, bool allow_remote, bool *ret_remote,
 /* The same for TCP; `what` names the input and its key, as in "http". */
 int	listen_tcp_open(const char *what, const char *addr, bool allow_remote,
 	    bool *ret_remote, struct why *) MUSTUSE;
+
+/*
+ * The same for a type of socket. beside: another socket of ours, on which
+ * listen_set_reuseport() is on, may have an address that overlaps.
+ */
+int	listen_inet_open(const char *what, const char *addr, int type,
+	    bool allow_remote, bool beside, bool *ret_remote, struct why *)
+	    MUSTUSE;
+/* SO_REUSEPORT, for as long as one socket takes over from another. */
+void	listen_set_reuseport(int fd, bool on);
+/*
+ * Accept no more connections on a TCP listener, while those that the kernel
+ * has made are still there to be accepted.
+ */
+void	listen_tcp_shut(int fd);
 
 /*
  * Ask for a receive buffer of so many bytes, over the system's limit where

@@ -125,6 +125,14 @@ status_now(struct status *st)
 	return st->line;
 }
 
+const char *
+status_no_key(struct status *st)
+{
+	if (st->no_key.text[0] != '\0')
+		status_look_at_key(st);
+	return st->no_key.text[0] != '\0' ? st->no_key.text : NULL;
+}
+
 void
 status_stop(struct status *st)
 {

@@ -23,6 +23,8 @@ void	status_free(struct status *);
 void	status_set_conf(struct status *, const struct conf *);
 /* The line now, for a message of another kind; readable until the next call. */
 const char *status_now(struct status *);
+/* Why there is no API key; NULL: there is one. */
+const char *status_no_key(struct status *);
 /* Nothing is sent from now on: a stop has lines of its own. */
 void	status_stop(struct status *);
 

@@ -168,7 +168,7 @@ START_TEST(ready_says_why_not)
 	struct buf b;
 
 	buf_init(&b, 0);
-	ck_assert(metrics_ready(w->engine, w->now, &b));
+	ck_assert(metrics_ready(w->engine, &process, w->now, &b));
 	ck_assert_str_eq(buf_cstr(&b), "{\"ready\":true,\"reasons\":[]}\n");
 	world_send(w, 0, 1, true, true);
 	world_turn(w);
@@ -176,9 +176,16 @@ START_TEST(ready_says_why_not)
 	(void)world_requests(w, at);
 	world_answer(w, at[0], 401, false, NULL);
 	buf_reset(&b, 0);
-	ck_assert(!metrics_ready(w->engine, w->now, &b));
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\"what\":\"upstream\""));
+	ck_assert(!metrics_ready(w->engine, &process, w->now, &b));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\"what\":\"hold\""));
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "key file"));
+	struct metrics_process bad = process;
+	bad.config_fault = "x.yaml:3:1: no";
+	buf_reset(&b, 0);
+	ck_assert(!metrics_ready(w->engine, &bad, w->now, &b));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&b), "\"what\":\"hold\""));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&b),
+	    "{\"what\":\"config\",\"why\":\"x.yaml:3:1: no\"}]"));
 	buf_free(&b);
 	world_drain(w);
 	world_free(w);
