@@ -21,6 +21,7 @@
 #include "loop/in_dgram.h"
 #include "loop/in_http.h"
 #include "loop/in_stream.h"
+#include "loop/inherited.h"
 #include "loop/listen.h"
 #include "loop/listeners.h"
 #include "loop/loop.h"
@@ -386,6 +387,7 @@ daemon_open(struct daemon *d, struct why *why)
 	if ((r = daemon_check_key(conf, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
+	inherited_check(&li, conf);
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
 	if ((r = daemon_set_signals(d, why)) < 0 ||
 	    (r = sync_new(d->loop, &d->sync, why)) < 0 ||

@@ -2,8 +2,10 @@
 """The ways in: messages however they are cut, bad input of every kind, the
 sockets themselves, and what keeps lumnid from starting."""
 
+import fcntl
 import grp
 import os
+import re
 import resource
 import signal
 import socket
@@ -322,8 +324,16 @@ def test_file_in_the_way(t):
         t.equal(f.read(), "precious")
 
 
-def activated(t, listener):
-    """lumnid with this listener from its service manager."""
+def place_listeners(listeners):
+    """Make them the descriptors from 3 on, whatever theirs were."""
+    high = [fcntl.fcntl(x.fileno(), fcntl.F_DUPFD, 100) for x in listeners]
+    for to, fd in enumerate(high, 3):
+        os.dup2(fd, to)
+        os.close(fd)
+
+
+def activated(t, *listeners):
+    """lumnid with these listeners from its service manager."""
     ready = os.path.join(t.dir, "notify-activated")
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     t.files.callback(notify.close)
@@ -332,13 +342,49 @@ def activated(t, listener):
     notify.bind(ready)
     notify.settimeout(20 * lumnid_it.SLOW)
     p = lumnid_it.Process(
-        t, ["/bin/sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh",
+        t, ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh",
             program("lumnid"), "-c", t.conf], "lumnid",
-        {"LUMNI_API_KEY": KEY, "NOTIFY_SOCKET": ready},
-        preexec_fn=lambda: os.dup2(listener.fileno(), 3), pass_fds=(3,))
+        {"LUMNI_API_KEY": KEY, "NOTIFY_SOCKET": ready,
+         "LISTEN_FDS": str(len(listeners))},
+        preexec_fn=lambda: place_listeners(listeners),
+        pass_fds=range(3, 3 + len(listeners)))
     while b"READY=1" not in notify.recv(4096).split(b"\n"):
         pass
     return p
+
+
+def test_inherited_differs(t):
+    """What is set for a socket that the service manager has opened has no
+    effect, and that is told; defaults and what is so are not."""
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for s in (stream, udp):
+        t.files.callback(s.close)
+    stream.bind(t.stream_path)
+    os.chmod(t.stream_path, 0o640)
+    stream.listen(1)
+    udp.bind(("127.0.0.1", 0))
+    here = f"127.0.0.1:{udp.getsockname()[1]}"
+    gid = str(os.stat(t.stream_path).st_gid)
+
+    def differences(**listen):
+        t.configure(upstream={"url": "http://127.0.0.1:1"}, listen=listen)
+        p = activated(t, stream, udp)
+        p.stop()
+        return sorted(re.findall(
+            r"socket_differs key=(\S+) configured=(\S+) open=(\S+)",
+            p.log(1000)))
+    base = {"dgram": {"path": "off"}}
+    t.equal(differences(**base, udp=here, unix={
+        "path": t.stream_path, "mode": "0640", "group": gid}), [],
+        "nothing differs")
+    t.equal(differences(**base, udp="off", unix={
+        "path": t.stream_path + "2", "mode": "0666", "group": "54321"}), [
+            ("listen.udp", "off", here),
+            ("listen.unix.group", "54321", gid),
+            ("listen.unix.mode", "0666", "0640"),
+            ("listen.unix.path", t.stream_path + "2", t.stream_path)],
+        "everything differs")
 
 
 def test_inherited_listener(t):
