@@ -87,6 +87,7 @@ struct journal_options {
 	void		(*state)(void *, struct journal_state *);
 	void		(*damaged)(void *, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
+	bool		read_only;	/* see seglog.h */
 	void		*arg;
 };
 

@@ -284,7 +284,8 @@ journal_open(const char *dir, const char *quarantine,
 	    .buffer_bytes = o->buffer_bytes,
 	    .checkpoint = journal_on_checkpoint,
 	    .checkpoint_type = JOURNAL_STATE, .owner = j,
-	    .damaged = o->damaged, .arg = o->arg };
+	    .damaged = o->damaged, .read_only = o->read_only,
+	    .arg = o->arg };
 	int r;
 
 	j->o = *o;

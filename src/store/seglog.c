@@ -317,7 +317,9 @@ seglog_reserve_for(struct seglog *l, uint64_t bytes, bool mark,
 	uint64_t limit = l->o.segment_bytes + (mark ? SEGLOG_SLACK : 0);
 	int r;
 
-	assert(bytes <= UINT32_MAX / 4 && !l->o.read_only);
+	assert(bytes <= UINT32_MAX / 4);
+	if (l->o.read_only)
+		return why_errno(why, -EROFS, "%s: only looked at", l->dir);
 	if (l->t.fd >= 0 && !l->t.scanned) {
 		r = seglog_scan(l, seglog_tail(l), 0, seglog_no_record, NULL,
 		    why);
@@ -534,6 +536,8 @@ seglog_remove(struct seglog *l, uint32_t segno, struct why *why)
 	int r;
 
 	assert(segno != seglog_tail(l));
+	if (l->o.read_only)
+		return why_errno(why, -EROFS, "%s: only looked at", l->dir);
 	seglog_name(name, segno);
 	r = sys->unlinkat(l->dirfd, name, 0);
 	if (r < 0 && r != -ENOENT)

@@ -55,7 +55,10 @@ struct seglog_options {
 	 */
 	void		(*damaged)(void *arg, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
-	/* Look only: nothing is created, moved, repaired, cut or deleted. */
+	/*
+	 * Look only: nothing is created, moved, repaired, cut or deleted; what
+	 * would append or delete returns -EROFS.
+	 */
 	bool		read_only;
 	void		*arg;
 };

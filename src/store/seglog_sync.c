@@ -207,6 +207,8 @@ seglog_sync_now(struct seglog *l)
 	struct seglog_sync set;
 	int r = 0, one;
 
+	if (l->o.read_only)
+		return 0;
 	while (seglog_unsynced(l) && r == 0) {
 		set.n = 0;
 		seglog_sync_begin(l, &set);

@@ -116,6 +116,11 @@ struct spool_options {
 	uint64_t	promised;
 	void		(*damaged)(void *, const char *file, uint64_t off,
 			    uint64_t len, const char *reason);
+	/*
+	 * See seglog.h. Marks take effect in memory; the process that the
+	 * files belong to does not learn of them.
+	 */
+	bool		read_only;
 	void		*arg;
 };
 

@@ -616,7 +616,8 @@ spool_open(const char *dir, const char *quarantine,
 	    .buffer_bytes = so->buffer_bytes,
 	    .checkpoint = spool_on_checkpoint,
 	    .checkpoint_type = SPOOL_REC_CHECKPOINT, .owner = sp,
-	    .damaged = so->damaged, .arg = so->arg };
+	    .damaged = so->damaged, .read_only = so->read_only,
+	    .arg = so->arg };
 	struct opening o = { .sp = sp, .recent = recent, .arg = arg,
 	    .above = recent != NULL ? so->seq_above : UINT64_MAX,
 	    .promised = recent == NULL ? UINT64_MAX :
