@@ -127,7 +127,7 @@ const struct conf_key conf_keys[] = {
 	    .def = "false",
 	    LIVE, .help = "Whether HTTP requests must carry the API key." },
 	{ "listen.control", TEXT(listen.control, CONF_SOCKET), .def = "auto",
-	    .zero = "auto",
+	    .zero = "auto", LIVE,
 	    .help = "The socket that lumnictl steers lumnid by; only root and "
 	    "lumnid's own user can use it. auto is control.sock beside the "
 	    "Unix stream socket; off is none." },

@@ -204,8 +204,9 @@ engine_run_events(struct engine *e, const char *runid, size_t len,
 		if (r < 0 && r != -EBADMSG)
 			break;
 		if (r == 0) {
+			buf_puts(dst, "{\"event\":");
 			buf_put(dst, text, ev->place.len);
-			buf_putc(dst, '\n');
+			buf_puts(dst, "}\n");
 		}
 		r = 0;
 		*lsn = runs_lsn(run, i);

@@ -60,8 +60,8 @@ size_t	engine_runs(struct engine *, enum engine_order,
 bool	engine_run_find(struct engine *, const char *runid, size_t len,
 	    struct now, struct engine_run *ret) MUSTUSE;
 /*
- * Append the run's events behind *lsn (0: all) to the buffer, each a line of
- * JSON, until `max` bytes are reached; *lsn moves. Returns 1: there are more, 0:
+ * Append the run's events behind *lsn (0: all) to the buffer, each a line
+ * {"event":{...}}, until `max` bytes are reached; *lsn moves. Returns 1: there are more, 0:
  * none, -ENOENT: the run is not open (any more), -errno of a read.
  */
 int	engine_run_events(struct engine *, const char *runid, size_t len,

@@ -97,14 +97,19 @@ on_metrics(void *arg, struct buf *b, const char **type)
 	return 200;
 }
 
-static int
-on_status(void *arg, struct buf *b, const char **type)
+void
+admin_put_status(struct admin *a, struct buf *b)
 {
-	struct admin *a = arg;
 	struct metrics_process p;
 
 	admin_process(a, &p);
 	metrics_status(loop_engine(a->loop), &p, clock_now(), b);
+}
+
+static int
+on_status(void *arg, struct buf *b, const char **type)
+{
+	admin_put_status(arg, b);
 	return 200;
 }
 

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
 struct admin;
 struct in_http;
 struct loop;
@@ -19,6 +21,8 @@ struct admin	*admin_new(struct loop *, struct in_http *, struct status *,
 void		 admin_free(struct admin *);
 /* A reload has ended; fault: what was wrong, or NULL: it is in force. */
 void		 admin_note_reload(struct admin *, const char *fault);
+/* The object of GET /status and a newline. */
+void		 admin_put_status(struct admin *, struct buf *);
 
 
 #endif

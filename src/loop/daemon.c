@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "core/engine.h"
 #include "loop/admin.h"
+#include "loop/control.h"
 #include "loop/daemon.h"
 #include "loop/in_dgram.h"
 #include "loop/in_http.h"
@@ -49,6 +50,7 @@ struct daemon {
 	struct in_http		*http;
 	struct listeners	 listeners;
 	struct admin		*admin;
+	struct control		*control;
 	struct status		*status;
 
 	bool			 stopping;
@@ -72,6 +74,14 @@ daemon_answer(void *arg, uint64_t peer, enum event_code code,
 	if (in_http_answer(d->http, peer, code, text))
 		return;
 	in_stream_answer(d->stream, peer, code, text, ack);
+}
+
+static void
+daemon_watch(void *arg, const char *runid, const char *json, size_t len)
+{
+	struct daemon *d = arg;
+
+	control_watch(d->control, runid, json, len);
 }
 
 static int
@@ -146,6 +156,7 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	engine_set_conf(d->engine, conf, clock_now());
 	in_http_set_conf(d->http, conf);
 	listeners_commit(&d->listeners);
+	control_set_conf(d->control, conf);
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
 	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
@@ -232,6 +243,7 @@ on_stop(void *arg, int signo)
 	in_stream_drain(d->stream, DAEMON_DRAIN_MS);
 	in_dgram_drain(d->dgram, DAEMON_DRAIN_MS);
 	in_http_drain(d->http);
+	control_drain(d->control);
 	now = clock_now();
 	engine_stop_sending(d->engine, now);
 	d->flight_end = mono_add_ms(now.mono, DAEMON_FLIGHT_MS);
@@ -319,6 +331,7 @@ daemon_open_engine(struct daemon *d, struct why *why)
 		.transport = out_http_transport(d->out),
 		.answer = daemon_answer,
 		.sync = daemon_sync,
+		.watch = daemon_watch,
 		.arg = d,
 	};
 	int r;
@@ -377,6 +390,29 @@ daemon_listen(struct daemon *d, struct why *why)
 }
 
 static int
+daemon_control_reload(void *arg, struct why *why)
+{
+	return daemon_reload(arg, why);
+}
+
+static void
+daemon_control_status(void *arg, struct buf *b)
+{
+	const struct daemon *d = arg;
+
+	admin_put_status(d->admin, b);
+}
+
+static int
+daemon_open_control(struct daemon *d, struct why *why)
+{
+	const struct control_env env = { daemon_control_reload,
+	    daemon_control_status, d };
+
+	return control_open(d->loop, d->conf, &env, &d->control, why);
+}
+
+static int
 daemon_open(struct daemon *d, struct why *why)
 {
 	const struct conf *conf = d->conf;
@@ -405,6 +441,8 @@ daemon_open(struct daemon *d, struct why *why)
 	d->status = status_new(d->loop, conf);
 	d->admin = admin_new(d->loop, d->http, d->status, daemon_connections,
 	    d);
+	if ((r = daemon_open_control(d, why)) < 0)
+		return r;
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
 }
@@ -424,6 +462,8 @@ daemon_close(struct daemon *d)
 	(void)sigaddset(&stop, SIGINT);
 	(void)sigaddset(&stop, SIGHUP);
 	(void)sigprocmask(SIG_BLOCK, &stop, NULL);
+	control_close(d->control);
+	d->control = NULL;
 	in_stream_close(d->stream);
 	in_dgram_close(d->dgram);
 	in_http_close(d->http);
