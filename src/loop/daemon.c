@@ -372,8 +372,10 @@ daemon_listen(struct daemon *d, struct why *why)
 	struct listen_inherited li;
 	int r;
 
-	if ((r = listen_inherit(&li, why)) < 0 ||
-	    (r = in_stream_open(d->loop, d->conf, li.stream, &d->stream,
+	if ((r = listen_inherit(&li, why)) < 0)
+		return r;
+	inherited_check(&li, d->conf);
+	if ((r = in_stream_open(d->loop, d->conf, li.stream, &d->stream,
 	    why)) < 0 ||
 	    (r = in_dgram_open(d->loop, d->conf, &li, &d->dgram, why)) < 0 ||
 	    (r = in_http_open(d->loop, d->conf, &d->http, why)) < 0)
@@ -423,7 +425,6 @@ daemon_open(struct daemon *d, struct why *why)
 	if ((r = daemon_check_key(conf, why)) < 0 ||
 	    (r = loop_new(&d->loop, why)) < 0)
 		return r;
-	inherited_check(&li, conf);
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
 	if ((r = daemon_set_signals(d, why)) < 0 ||
 	    (r = sync_new(d->loop, &d->sync, why)) < 0 ||
