@@ -2,12 +2,12 @@
 built in and for them, and machines: such a tree booted with its own systemd
 in systemd-nspawn.
 
-Trees are made once by mmdebstrap and kept, as archives, below the cache
-directory: $LUMNID_CACHE, or lumnid-packages in $TMPDIR or /var/tmp. So are
-packages, by what they were built from. It may be removed at any time.
+Trees are made once by mmdebstrap and kept, as archives, in $LUMNID_CACHE, and
+packages by what they were built from. It may be removed at any time.
 
-A test file is run by scripts/test --packages, as root, with LUMNID_SOURCE (the
-sources) and LUMNID_BUILD (a build directory with tests/support/upstream).
+A test file is run by run.py, as root, with LUMNID_SOURCE (clean sources),
+LUMNID_BUILD (a build directory with tests/support/upstream), LUMNID_GIT (where
+the sources came from) and LUMNID_MARK (which this run's machines are named by).
 """
 
 import contextlib
@@ -28,30 +28,26 @@ import lumnid_it  # noqa: E402
 from lumnid_it import Failure, Skip, wait_for  # noqa: E402
 
 SOURCE = lumnid_it.SOURCE
-CACHE = os.environ.get("LUMNID_CACHE") or os.path.join(
-    os.environ.get("TMPDIR") or "/var/tmp", "lumnid-packages")
+CACHE = os.environ["LUMNID_CACHE"] if "LUMNID_CACHE" in os.environ else \
+    "/var/tmp/lumnid-packages"
+MARK = os.environ.get("LUMNID_MARK", "lumnid")
 SUITES = ("bookworm", "trixie")
-# What a machine needs to boot, to install packages, and to run lumnid.
-BASE = "systemd,systemd-sysv,dbus,ca-certificates"
+# What a machine needs to boot, to install debs and rpms, and to run lumnid.
+BASE = "systemd,systemd-sysv,dbus,ca-certificates,rpm"
 RUNTIME = {
     "bookworm": "libcurl4,libevent-core-2.1-7,libevent-extra-2.1-7,"
                 "libjson-c5,libmsgpackc2,libxxhash0,libyaml-0-2,libzstd1",
     "trixie": "libcurl4t64,libevent-core-2.1-7t64,libevent-extra-2.1-7t64,"
               "libjson-c5,libmsgpack-c2,libxxhash0,libyaml-0-2,libzstd1",
 }
-BUILD_DEPS = "build-essential,autoconf,automake,fakeroot,pkgconf,debhelper," \
-    "dh-sequence-installsysusers,dh-python,libcurl4-openssl-dev,libevent-dev," \
-    "libjson-c-dev,libmsgpack-c-dev,libxxhash-dev,libyaml-dev,libzstd-dev," \
-    "uthash-dev,xz-utils"
-
 
 def run(argv, seconds=900, env=None, **kw):
     """Run to the end; a failure shows what was said. Returns its output."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace", timeout=seconds,
-                          check=False, env=dict(os.environ, **(env or {})),
-                          **kw)
+                          text=True, errors="replace", check=False,
+                          timeout=seconds * lumnid_it.SLOW,
+                          env=dict(os.environ, **(env or {})), **kw)
     if done.returncode != 0:
         raise Failure(f"{' '.join(argv)}: exit status {done.returncode}\n"
                       + "\n".join(done.stdout.split("\n")[-80:]))
@@ -82,19 +78,14 @@ def cache_lock(name):
 
 # --- trees -------------------------------------------------------------------
 
-def tree_archive(suite, kind="base"):
-    """The path of a tar archive of a Debian release: kind "base" boots,
-    "build" has what building the debs needs, "rpm" has rpm."""
+def tree_archive(suite):
+    """The path of a tar archive of a Debian release that can be booted."""
     need_root()
     need("mmdebstrap")
     packages = BASE + "," + RUNTIME[suite]
-    if kind == "build":
-        packages += "," + BUILD_DEPS
-    if kind == "rpm":
-        packages += ",rpm"
     mark = hashlib.sha256(packages.encode()).hexdigest()[:12]
-    path = os.path.join(CACHE, f"{suite}-{kind}-{mark}.tar")
-    with cache_lock(f"{suite}-{kind}"):
+    path = os.path.join(CACHE, f"{suite}-{mark}.tar")
+    with cache_lock(suite):
         if not os.path.exists(path):
             run(["mmdebstrap", "-q", "--variant=minbase",
                  "--include=" + packages,
@@ -113,6 +104,11 @@ def unpack_tree(archive, path):
          "--exclude=./dev/*"])
 
 
+IN_TREE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/",
+           "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8",
+           "DEBIAN_FRONTEND": "noninteractive"}
+
+
 @contextlib.contextmanager
 def chroot(path):
     """A tree with /proc and /dev for a while; yields a function that runs a
@@ -125,25 +121,27 @@ def chroot(path):
     try:
         mount("-t", "proc", "proc", os.path.join(path, "proc"))
         mount("--bind", "/dev", os.path.join(path, "dev"))
-        yield lambda cmd, **kw: run(["chroot", path, "/bin/sh", "-ec", cmd],
-                                    **kw)
+        yield lambda cmd, env=None, **kw: run(
+            ["env", "-i", *(f"{k}={v}" for k, v in {
+                **IN_TREE, **(env or {})}.items()),
+             "chroot", path, "/bin/sh", "-ec", cmd], **kw)
     finally:
         for m in reversed(mounts):
             run(["umount", m])
 
 
-# --- packages ----------------------------------------------------------------
+# --- sources -----------------------------------------------------------------
 
 def source_mark():
     """A name for the present state of what the packages are made of."""
     h = hashlib.sha256()
     for base, dirs, files in os.walk(SOURCE):
         dirs[:] = sorted(d for d in dirs if d not in (
-            ".git", "autom4te.cache", "__pycache__", "node_modules", "it",
-            "packages", "bench", "fuzz", "fault"))
+            ".git", "autom4te.cache", "build-aux", "m4", "__pycache__",
+            "node_modules", "it", "packages"))
         for name in sorted(files):
             path = os.path.join(base, name)
-            if os.path.islink(path):
+            if os.path.islink(path) or not os.path.isfile(path):
                 continue
             with open(path, "rb") as f:
                 h.update(os.path.relpath(path, SOURCE).encode() + b"\0")
@@ -166,6 +164,43 @@ def version():
     raise Failure("configure.ac has no version")
 
 
+def git(*args, status=0):
+    """A git command where the sources came from; None where it fails."""
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", "-C",
+         os.environ.get("LUMNID_GIT", SOURCE), *args],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, check=False)
+    return done.stdout.strip() if done.returncode == status else None
+
+
+def previous_commits():
+    """What an upgrade begins with, the best first: the newest tag before the
+    present commit, or the commits before it. Of a release's archive, or of a
+    clone without history, there are none. $LUMNID_PREVIOUS names another."""
+    if os.environ.get("LUMNID_PREVIOUS"):
+        return [os.environ["LUMNID_PREVIOUS"]]
+    if shutil.which("git") is None or git("rev-parse", "HEAD") is None:
+        return []
+    # What is not committed yet comes after the present commit.
+    edited = git("status", "--porcelain", "--untracked-files=no")
+    first = "HEAD" if edited else "HEAD^"
+    tag = git("describe", "--tags", "--abbrev=0", first)
+    before = git("rev-list", "--first-parent", "-n", "4", first)
+    return ([tag] if tag else []) + (before.split() if before else [])
+
+
+def copy_commit(commit, path):
+    os.makedirs(path)
+    archive = path + ".tar"
+    if git("archive", "-o", archive, commit) is None:
+        raise Failure(f"git archive {commit} failed")
+    run(["tar", "-C", path, "-xf", archive])
+    os.remove(archive)
+
+
+# --- packages ----------------------------------------------------------------
+
 def built(what, build):
     """The directory with the results of build(dir), made once for these
     sources."""
@@ -173,13 +208,43 @@ def built(what, build):
     with cache_lock(what):
         if not os.path.exists(path):
             for old in glob.glob(os.path.join(CACHE, what + "-*")):
-                shutil.rmtree(old)
-            tmp = path + ".new"
+                if os.path.isdir(old):
+                    shutil.rmtree(old)
+            tmp = os.path.join(CACHE, "new-" + what)
             shutil.rmtree(tmp, ignore_errors=True)
             os.makedirs(tmp)
             build(tmp)
             os.rename(tmp, path)
     return path
+
+
+def built_previous(what, build):
+    """As built(), of the previous commit: build(dir, copy), where copy(path)
+    unpacks its sources. One that cannot be built is passed over: the present
+    one may be what mends it. At worst the sources are the present ones."""
+    def first_that_builds(where):
+        for commit in previous_commits():
+            here = os.path.join(where, "of")
+            os.mkdir(here)
+            try:
+                build(here, lambda path, c=commit: copy_commit(c, path))
+            except Failure as e:
+                print(f"# {what}: {commit} was not built: {e}", flush=True)
+                shutil.rmtree(here)
+                continue
+            name = git("describe", "--tags", "--always", commit) or commit
+            break
+        else:
+            here = os.path.join(where, "of")
+            os.mkdir(here)
+            build(here, copy_source)
+            name = "the same sources, as there is no commit before them"
+        with open(os.path.join(where, "name"), "w", encoding="utf-8") as f:
+            f.write(name)
+    path = built(what, first_that_builds)
+    with open(os.path.join(path, "name"), encoding="utf-8") as f:
+        print(f"# {what}: made from {f.read()}", flush=True)
+    return os.path.join(path, "of")
 
 
 def jobs():
@@ -192,40 +257,108 @@ def deb_options():
             "DEB_BUILD_PROFILES": "nocheck"}
 
 
-def make_deb(source, flags="", env=None):
-    """configure and make deb, in the sources; returns the directory."""
-    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; "
-         f"./configure; make deb DEBFLAGS='{flags}'"], cwd=source,
-        env=dict(deb_options(), **(env or {})))
-    return os.path.join(source, "_deb")
+def ccache():
+    """For what is built more than once, and nearly the same, in one place.
+    What a build is compared with is built without it."""
+    if shutil.which("ccache") is None:
+        return {}
+    return {"CC": "ccache gcc", "CCACHE_DIR": os.path.join(CACHE, "ccache")}
 
 
 def keep(made, where):
+    """Take the files of a directory."""
+    os.makedirs(where, exist_ok=True)
     for path in glob.glob(os.path.join(made, "*")):
         if os.path.isfile(path):
             shutil.copy2(path, where)
 
 
-def _build_here(where):
-    source = os.path.join(where, "source")
-    copy_source(source)
-    keep(make_deb(source), where)
-    shutil.rmtree(source)
+def make_packages(source, where, env=None, rpmflags="", more=":"):
+    """configure, make deb and make rpm, as far as there are tools for it; the
+    packages lie in where/deb and where/rpm then. more: a command after."""
+    full = {**deb_options(), **(env or {})}
+    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; "
+         "./configure"], cwd=source, env=full)
+    if shutil.which("dh"):
+        run(["make", "deb"], cwd=source, env=full)
+        keep(os.path.join(source, "_deb"), os.path.join(where, "deb"))
+    if shutil.which("rpmbuild"):
+        run(["make", "rpm", "RPMFLAGS=" + rpmflags], cwd=source, env=full)
+        for made in glob.glob(os.path.join(source, "_rpm", "*RPMS")) + \
+                glob.glob(os.path.join(source, "_rpm", "RPMS", "*")):
+            keep(made, os.path.join(where, "rpm"))
+    run(["sh", "-ec", more], cwd=source, env=full)
 
 
-def _build_in_tree(suite):
+def build_here(where, copy, rpmflags="", more=":"):
+    """Always in the same place, for ccache."""
+    with cache_lock("here"):
+        source = os.path.join(CACHE, "here", "source")
+        shutil.rmtree(source, ignore_errors=True)
+        copy(source)
+        make_packages(source, where, ccache(), rpmflags, more)
+        shutil.rmtree(source)
+
+
+def built_here():
+    """Everything from a clean clone, on this host: deb/, rpm/, and in dist/
+    the archive of make dist."""
     def build(where):
-        tree = os.path.join(where, "tree")
-        unpack_tree(tree_archive(suite, "build"), tree)
-        copy_source(os.path.join(tree, "build"))
+        dist = os.path.join(where, "dist")
+        os.mkdir(dist)
+        build_here(where, copy_source, more=f"make dist; "
+                   f"mv lumnid-*.tar.xz '{dist}'")
+    return built("here", build)
+
+
+def built_here_previous():
+    return built_previous("previous", lambda where, copy: build_here(
+        where, copy, "--define 'dist ~1'"))
+
+
+def build_depends():
+    """As packaging/deb/control has them, but for those of the tests."""
+    path = os.path.join(SOURCE, "packaging", "deb", "control")
+    with open(path, encoding="utf-8") as f:
+        said = re.search(r"^Build-Depends:((?:.*\n)(?: .*\n)*)", f.read(),
+                         re.M).group(1)
+    return ", ".join(" ".join(x.split()) for x in said.split(",")
+                     if "<!nocheck>" not in x)
+
+
+@contextlib.contextmanager
+def build_tree(suite):
+    """A tree in which the debs for a release can be built."""
+    with cache_lock(f"{suite}-build"):
+        tree = os.path.join(CACHE, f"{suite}-build")
+        mark = hashlib.sha256(build_depends().encode()).hexdigest()[:12]
+        done = os.path.join(tree, "made-for-" + mark)
+        if not os.path.exists(done):
+            shutil.rmtree(tree, ignore_errors=True)
+            unpack_tree(tree_archive(suite), tree)
+            shutil.copy("/etc/resolv.conf", os.path.join(tree, "etc"))
+            with chroot(tree) as sh:
+                sh("apt-get -q update; apt-get -q -y "
+                   "--no-install-recommends -o Dpkg::Options::="
+                   "--force-unsafe-io satisfy 'build-essential, ccache, "
+                   f"fakeroot, {build_depends()}'")
+            with open(done, "w", encoding="ascii"):
+                pass
+        shutil.rmtree(os.path.join(tree, "build"), ignore_errors=True)
+        yield tree
+
+
+def build_in_tree(suite, sources, where):
+    """The debs for a release, from the source package in a directory."""
+    with build_tree(suite) as tree:
+        keep(sources, os.path.join(tree, "build"))
         with chroot(tree) as sh:
-            sh("cd /build && autoreconf -i && ./configure && "
-               "make deb DEBFLAGS=-b", env={
-                   **deb_options(),
-                   "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"})
-        keep(os.path.join(tree, "build", "_deb"), where)
-        shutil.rmtree(tree)
-    return build
+            sh("cd /build && rm -f *.deb && dpkg-source -x *.dsc lumnid && "
+               "cd lumnid && dpkg-buildpackage -us -uc -b",
+               env={**deb_options(), "CC": "ccache gcc",
+                    "CCACHE_DIR": "/ccache"})
+        for path in glob.glob(os.path.join(tree, "build", "*.deb")):
+            shutil.copy2(path, where)
 
 
 def host_suite():
@@ -236,54 +369,60 @@ def host_suite():
     return None
 
 
+def one_of(directory, pattern, but="-"):
+    found = [p for p in glob.glob(os.path.join(directory, pattern))
+             if not p.endswith(but)]
+    if len(found) != 1:
+        raise Failure(f"{pattern}: {len(found)} packages of that name: "
+                      f"{found}")
+    return found[0]
+
+
 def debs(suite):
     """The directory with the debs for a release."""
+    need("dh")
+    here = os.path.join(built_here(), "deb")
     if suite == host_suite():
-        need("dpkg-buildpackage", "dh")
-        return built("deb-" + suite, _build_here)
-    return built("deb-" + suite, _build_in_tree(suite))
+        return here
+    return built("deb-" + suite,
+                 lambda where: build_in_tree(suite, here, where))
 
 
 def deb(suite, name):
-    found = [p for p in glob.glob(os.path.join(debs(suite), name + "_*.deb"))]
-    if len(found) != 1:
-        raise Failure(f"{name}: {len(found)} packages of that name: {found}")
-    return found[0]
+    return one_of(debs(suite), name + "_*.deb")
 
 
-def make_rpm(source, env=None, flags=""):
-    run(["sh", "-ec", "test -e build-aux/install-sh || autoreconf -i; "
-         f"./configure; make rpm RPMFLAGS=\"{flags}\""], cwd=source, env=env)
-    return os.path.join(source, "_rpm")
+def previous_deb(suite, where):
+    """The deb of lumnid that came before, with a lower version."""
+    need("dh")
+    directory = os.path.join(built_here_previous(), "deb")
+    if suite != host_suite():
+        here = directory
+        directory = built("previous-" + suite, lambda where: build_in_tree(
+            suite, here, where))
+    path = one_of(directory, "lumnid_*.deb")
+    old = run(["dpkg-deb", "-f", path, "Version"]).strip()
+    if subprocess.run(["dpkg", "--compare-versions", old, "lt",
+                       version() + "-1"], check=False).returncode == 0:
+        return path
+    return another_version(path, version() + "~1-1", where)
 
 
-def _build_rpm(flags):
-    def build(where):
-        source = os.path.join(where, "source")
-        copy_source(source)
-        made = make_rpm(source, flags=flags)
-        for path in glob.glob(os.path.join(made, "*RPMS", "**", "*.rpm"),
-                              recursive=True):
-            shutil.copy2(path, where)
-        shutil.rmtree(source)
-    return build
-
-
-def rpms(release=""):
-    """The directory with the rpms; of another release, such as ".2", for
-    upgrades."""
+def rpms():
+    """The directory with the rpms."""
     need("rpmbuild")
-    return built("rpm" + release, _build_rpm(
-        f"--define 'dist {release}'" if release else ""))
+    return os.path.join(built_here(), "rpm")
 
 
-def rpm(name, release=""):
-    found = [p for p in glob.glob(os.path.join(rpms(release),
-                                               name + "-[0-9]*.rpm"))
-             if not p.endswith(".src.rpm")]
-    if len(found) != 1:
-        raise Failure(f"{name}: {len(found)} packages of that name: {found}")
-    return found[0]
+def rpm(name):
+    return one_of(rpms(), name + "-[0-9]*.rpm", but=".src.rpm")
+
+
+def previous_rpm(name):
+    """An rpm that came before, of a lower release at least."""
+    need("rpmbuild")
+    directory = os.path.join(built_here_previous(), "rpm")
+    return one_of(directory, name + "-[0-9]*.rpm", but=".src.rpm")
 
 
 def another_version(path, new, where, edit=None):
@@ -322,13 +461,13 @@ def enter(pid, kind, flag):
 class Machine:
     """A Debian release booted in systemd-nspawn."""
 
-    def __init__(self, case, suite, kind="base"):
+    def __init__(self, case, suite):
         need_root()
         need("systemd-nspawn", "nsenter")
         self.case = case
-        self.name = f"lumnid-{os.getpid()}-{len(case.processes)}"
+        self.name = f"{MARK}-{os.getpid()}-{len(case.processes)}"
         self.tree = os.path.join(case.dir, self.name)
-        unpack_tree(tree_archive(suite, kind), self.tree)
+        unpack_tree(tree_archive(suite), self.tree)
         self.groups = []
         self.proc = None
         self.leader = None

@@ -30,43 +30,44 @@ def sums(paths):
     return found
 
 
-def from_archive(t):
-    """The sources as make dist packs them, elsewhere, deeper, and with
-    another umask."""
-    clone = os.path.join(t.dir, "clone")
-    pkg.copy_source(clone)
-    run(["sh", "-ec", "autoreconf -i; ./configure; make dist"], cwd=clone)
-    deep = os.path.join(t.dir, "some", "where", "else")
-    os.makedirs(deep)
-    run(["sh", "-ec", f"umask 077; tar xf '{clone}'/lumnid-*.tar.xz"],
-        cwd=deep)
-    shutil.rmtree(clone)
-    return os.path.join(deep, "lumnid-" + pkg.version())
-
-
 ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C.UTF-8",
              "HOME": "/nonexistent", "USER": "somebody"}
+
+
+def from_archive():
+    """The packages made from what make dist packs, elsewhere, deeper, and
+    with another umask; the directory with all of them."""
+    def build(where):
+        deep = os.path.join(where, "some", "where", "else")
+        os.makedirs(deep)
+        run(["sh", "-ec", "umask 077; tar xf \"$0\"/lumnid-*.tar.xz",
+             os.path.join(pkg.built_here(), "dist")], cwd=deep)
+        pkg.make_packages(os.path.join(deep, "lumnid-" + pkg.version()),
+                          where, ELSEWHERE)
+        shutil.rmtree(os.path.join(where, "some"))
+    return pkg.built("archive", build)
+
+
+def sums_in(directory, *kinds):
+    return sums(p for k in kinds
+                for p in glob.glob(os.path.join(directory, k)))
 
 
 def test_debs_are_reproducible(t):
     """From a clone and from the archive, in two places: the same bytes."""
     pkg.need("dpkg-buildpackage", "dh")
     kinds = ("*.deb", "*.dsc", "*.tar.xz")
-    first = sums(p for k in kinds
-                 for p in glob.glob(os.path.join(pkg.debs(host()), k)))
-    made = pkg.make_deb(from_archive(t), env=ELSEWHERE)
-    second = sums(p for k in kinds for p in glob.glob(os.path.join(made, k)))
-    t.equal(second, first, "packages")
+    first = sums_in(pkg.debs(host()), *kinds)
+    t.equal(sums_in(os.path.join(from_archive(), "deb"), *kinds), first,
+            "packages")
     t.true(len(first) >= 8, f"few packages: {sorted(first)}")
 
 
 def test_rpms_are_reproducible(t):
     pkg.need("rpmbuild")
-    first = sums(glob.glob(os.path.join(pkg.rpms(), "*.rpm")))
-    made = pkg.make_rpm(from_archive(t), env=ELSEWHERE)
-    second = sums(glob.glob(os.path.join(made, "*RPMS", "**", "*.rpm"),
-                            recursive=True))
-    t.equal(second, first, "packages")
+    first = sums_in(pkg.rpms(), "*.rpm")
+    t.equal(sums_in(os.path.join(from_archive(), "rpm"), "*.rpm"), first,
+            "packages")
     t.true(len(first) >= 4, f"few packages: {sorted(first)}")
 
 

@@ -143,9 +143,9 @@ def udp_agent(stop, run):
 class Host:
     """A machine with lumnid's package, agents' users, and an upstream."""
 
-    def __init__(self, t, suite, package=None, kind="base"):
+    def __init__(self, t, suite, package=None):
         self.t = t
-        self.m = pkg.Machine(t, suite, kind)
+        self.m = pkg.Machine(t, suite)
         self.m.sh("useradd -r other")
         if package:
             self.install(package)
@@ -215,6 +215,7 @@ def check_files(h):
                  "/run/lumnid /run/lumnid/*.sock /var/lib/lumnid")
     want = {"/etc/lumnid": "root:root 755 directory",
             CONF: "root:lumnid 640 regular file",
+            "/etc/lumnid/api_key": "root:root 600 regular file",
             "/run/lumnid": "lumnid:lumnid 755 directory",
             SOCKET: "root:lumnid 660 socket",
             "/run/lumnid/control.sock": "lumnid:lumnid 600 socket",
@@ -281,6 +282,7 @@ def life(t, suite):
 
     reload(h)
     containers(h)
+    other_sockets(h)
 
     # Removed, it leaves what was not delivered; installed again it goes on.
     up.kill()
@@ -361,13 +363,38 @@ def containers(h):
     m.sh("umount /mnt/dir /mnt/file")
 
 
+def other_sockets(h):
+    """The sockets' unit is edited as packaging/README has it; a key of
+    lumnid.yaml that has no effect for it is told."""
+    m, t = h.m, h.t
+    m.sh("mkdir -p /etc/systemd/system/lumnid.socket.d")
+    m.write("/etc/systemd/system/lumnid.socket.d/override.conf",
+            "[Socket]\nListenStream=\nListenDatagram=\nSocketMode=0666\n"
+            f"ListenStream={SOCKET}\nListenDatagram=127.0.0.1:9999\n")
+    m.sh(f"printf 'listen: {{udp: off}}\\n' >>{CONF} && "
+         "systemctl daemon-reload && systemctl restart lumnid.socket")
+    h.wait_status("^forwarding")
+    t.equal(m.sh(f"stat -c '%U:%G %a' {SOCKET}").strip(), "root:lumnid 666",
+            "the socket")
+    t.equal(h.send({"change": {"what": "x"}, "ack": 1}, h.other),
+            '{"ack": 1}', "whom SocketMode= allows")
+    udp = m.sh("cat /proc/net/udp")
+    t.true(":270F" in udp and ":228A" not in udp, udp)
+    t.true("socket_differs key=listen.udp" in m.sh(
+        "journalctl -u lumnid.service -b --no-pager"), "what is told")
+    m.sh("rm -r /etc/systemd/system/lumnid.socket.d && systemctl "
+         f"daemon-reload && sed -i '/^listen: /d' {CONF} && "
+         "systemctl restart lumnid.socket")
+    check_files(h)
+
+
 def gone(h):
     """Nothing of it runs or listens."""
     m = h.m
     m.sh(f"! test -e {SOCKET} && ! test -e /run/lumnid")
     m.sh("! pgrep -u lumnid 2>/dev/null; ! ls /proc/*/exe -l 2>/dev/null | "
          "grep -q lumnid")
-    h.t.true(":22" + "8A" not in m.sh("cat /proc/net/udp"), "UDP is closed")
+    h.t.true(":228A" not in m.sh("cat /proc/net/udp"), "UDP is closed")
 
 
 def test_life_bookworm(t):
@@ -429,7 +456,7 @@ def change(h, what, sent):
 
 def upgrade(t, suite):
     new = pkg.deb(suite, "lumnid")
-    old = previous(t, suite)
+    old = pkg.previous_deb(suite, t.dir)
     h = Host(t, suite, old)
     m = h.m
     up = h.upstream(script="status=503 retry_after=1")
@@ -474,11 +501,6 @@ def upgrade(t, suite):
     t.equal(len(parts), 1, "parts of a run that was open all the time")
     m.sh("dpkg -P lumnid 2>&1; ! ls -d /etc/lumnid /var/lib/lumnid "
          "2>/dev/null")
-
-
-def previous(t, suite):
-    return pkg.another_version(pkg.deb(suite, "lumnid"),
-                               pkg.version() + "~1-1", t.dir)
 
 
 def another_default(t, path):

@@ -20,9 +20,9 @@ class Host(life.Host):
 
 
 def test_life(t):
-    first = pkg.rpm("lumnid")
-    second = pkg.rpm("lumnid", ".2")
-    h = Host(t, "bookworm", first, "rpm")
+    old = pkg.previous_rpm("lumnid")
+    new = pkg.rpm("lumnid")
+    h = Host(t, "bookworm", old)
     m = h.m
     m.sh("systemctl is-enabled lumnid.socket lumnid.service")
     t.equal(m.try_sh("systemctl is-active lumnid.service")[1].strip(),
@@ -42,11 +42,11 @@ def test_life(t):
     with m.network():
         up.wait_sums(events=1)
     edited = m.sh(f"cat {life.CONF}")
-    life.change(h, lambda: h.install(second, "-U"), sent)
+    life.change(h, lambda: h.install(new, "-U"), sent)
     t.equal(m.sh(f"cat {life.CONF}"), edited, "the edited file")
-    t.equal(m.sh("rpm --dbpath /var/lib/rpm -q lumnid").strip().split("-")[2].split(".x")[0],
-            "1.2", "release")
-    life.change(h, lambda: h.install(first, "-U --oldpackage"), sent)
+    t.equal(m.sh("rpm --dbpath /var/lib/rpm -q --qf '%{VERSION}-%{RELEASE}' "
+                 "lumnid"), pkg.version() + "-1", "version")
+    life.change(h, lambda: h.install(old, "-U --oldpackage"), sent)
     out = m.try_sh(f"{RPM} -V lumnid")[1]
     t.equal([x.split()[-1] for x in out.strip().split("\n") if x],
             [life.CONF], "what rpm -V finds changed")
@@ -66,7 +66,7 @@ def test_life(t):
     m.sh(f"test -e {life.CONF}.rpmsave && test -d /var/lib/lumnid")
     m.sh(f"! test -e {life.SOCKET}; ! systemctl is-active lumnid.service "
          "lumnid.socket; ! systemctl is-enabled lumnid.service")
-    h.install(first)
+    h.install(new)
     m.sh(f"mv {life.CONF}.rpmsave {life.CONF}")
     h.upstream()
     m.sh("systemctl start lumnid.service")
@@ -93,7 +93,7 @@ def repository(t):
     repo = os.path.join(t.dir, "repo")
     os.mkdir(repo)
     names = ("lumnid", "liblumni", "liblumni-devel")
-    ours = [pkg.rpm(n, r) for r in ("", ".2") for n in names]
+    ours = [f(n) for f in (pkg.previous_rpm, pkg.rpm) for n in names]
     for path in ours:
         os.symlink(path, os.path.join(repo, os.path.basename(path)))
     needs = {x for p in ours for x in run(["rpm", "-qpR", p]).split("\n")
@@ -124,18 +124,20 @@ def test_dnf(t):
                     "--setopt=reposdir=NONE", *args])
 
     def release():
-        return run(["rpm", "--root", tree, "-q", "--qf", "%{RELEASE}",
-                    "lumnid"])
+        return run(["rpm", "--root", tree, "-q", "--qf",
+                    "%{VERSION}-%{RELEASE}", "lumnid"])
+    old, new = (run(["rpm", "-qp", "--qf", "%{VERSION}-%{RELEASE}",
+                     f("lumnid")]) for f in (pkg.previous_rpm, pkg.rpm))
     with pkg.chroot(tree) as sh:
-        dnf("install", "lumnid-" + pkg.version() + "-1", "liblumni-devel")
+        dnf("install", "lumnid-" + old, "liblumni-devel-" + old)
         sh("id lumnid; test -d /run/lumnid; lumnid --version")
         t.equal(sh("stat -c '%U:%G %a' /etc/lumnid/lumnid.yaml").strip(),
                 "root:lumnid 640", "the configuration")
         sh("echo '# edited' >>/etc/lumnid/lumnid.yaml")
-        dnf("upgrade", "lumnid")
-        t.equal(release(), "1.2", "release")
-        dnf("downgrade", "lumnid-" + pkg.version() + "-1")
-        t.equal(release(), "1", "release")
+        dnf("upgrade", "lumnid", "liblumni-devel")
+        t.equal(release(), new, "release")
+        dnf("downgrade", "lumnid-" + old)
+        t.equal(release(), old, "release")
         sh("grep -q edited /etc/lumnid/lumnid.yaml")
         dnf("remove", "lumnid", "liblumni-devel", "liblumni")
         sh("! test -e /usr/sbin/lumnid; "
