@@ -49,6 +49,7 @@ struct daemon {
 	struct in_dgram		*dgram;
 	struct in_http		*http;
 	struct listeners	 listeners;
+	struct listen_inherited	 inherited;
 	struct admin		*admin;
 	struct control		*control;
 	struct status		*status;
@@ -162,6 +163,7 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	if (conf_restart_keys(old, conf, keys, sizeof keys)[0] != '\0')
 		log_warn("restart_needed", LS("keys", keys), LS("hint",
 		    "these keys take effect with the next start"));
+	inherited_check(&d->inherited, conf);
 	d->conf = conf;
 	status_set_conf(d->status, conf);
 	conf_free(old);
@@ -374,6 +376,7 @@ daemon_listen(struct daemon *d, struct why *why)
 
 	if ((r = listen_inherit(&li, why)) < 0)
 		return r;
+	d->inherited = li;
 	inherited_check(&li, d->conf);
 	if ((r = in_stream_open(d->loop, d->conf, li.stream, &d->stream,
 	    why)) < 0 ||

@@ -10,7 +10,8 @@
 
 /*
  * Warn of each key under listen. that was set, and has no effect, as the
- * socket that came (listen_inherit()) is another.
+ * socket that came (listen_inherit()) is another: at the start, and when a
+ * reload has put another configuration in force.
  */
 void	inherited_check(const struct listen_inherited *, const struct conf *);
 

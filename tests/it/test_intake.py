@@ -386,6 +386,15 @@ def test_inherited_differs(t):
             ("listen.unix.path", t.stream_path + "2", t.stream_path)],
         "everything differs")
 
+    # A reload tells it, too.
+    t.configure(upstream={"url": "http://127.0.0.1:1"}, listen=base)
+    p = activated(t, stream, udp)
+    t.configure(upstream={"url": "http://127.0.0.1:1"}, listen=dict(
+        base, udp="off", unix={"path": t.stream_path}))
+    p.signal(signal.SIGHUP)
+    p.wait_line("socket_differs key=listen.udp configured=off")
+    p.stop()
+
 
 def test_inherited_listener(t):
     """Over a restart nobody finds the socket absent: who connects while
