@@ -22,7 +22,8 @@
  * run id that is there twice, since readers differ on which one counts. Within
  * an event duplicates pass as they are.
  *
- * An array is the Fluentd forward protocol, which is not taken yet.
+ * An array is of the Fluentd forward protocol: forward.c takes it apart, and
+ * each record comes here as one flat event.
  *
  * The keys come in any order, so a message is read as a flat event, writing
  * its JSON, until `events` shows that it is none; then it is read again from
@@ -356,8 +357,8 @@ event_read(struct event_dec *d, const uint8_t *p, size_t len)
 	if (!mpjson_head(&d->m, &h))
 		return event_broken(d);
 	if (h.type == MP_ARRAY)
-		return event_refuse(d, EVENT_NOT_SUPPORTED,
-		    "arrays (the forward protocol) are not taken");
+		return event_refuse(d, EVENT_NOT_SUPPORTED, "arrays (the "
+		    "forward protocol) are taken on streams only");
 	if (h.type != MP_MAP)
 		return event_refuse(d, EVENT_NOT_A_MESSAGE,
 		    "a message is a map");
@@ -376,11 +377,12 @@ event_read(struct event_dec *d, const uint8_t *p, size_t len)
 	return code;
 }
 
-enum event_code
-event_decode(struct event_message *msg, const uint8_t *p, size_t len,
-    const struct event_options *opt, struct wall wall, struct why *why)
+/* Make ready for a message of len bytes. */
+static void
+event_begin(struct event_dec *d, const uint8_t *p, size_t len,
+    struct wall wall)
 {
-	struct event_dec d = { .msg = msg, .opt = opt, .why = why };
+	struct event_message *msg = d->msg;
 
 	event_message_clear(msg);
 	msg->ack.len = 0;
@@ -388,17 +390,120 @@ event_decode(struct event_message *msg, const uint8_t *p, size_t len,
 	if (len > EVENT_JSON_ALWAYS / EVENT_JSON_FACTOR)
 		msg->json.max = len > EVENT_JSON_MAX / EVENT_JSON_FACTOR ?
 		    EVENT_JSON_MAX : len * EVENT_JSON_FACTOR;
-	if (opt->stamp_at && wall.us / 1000 != msg->at.us / 1000) {
-		msg->at = wall;
-		msg->at_len = timefmt_rfc3339_ms(wall, msg->at_text);
+	if (d->opt->stamp_at) {
+		if (wall.us / 1000 != msg->at.us / 1000) {
+			msg->at = wall;
+			msg->at_len = timefmt_rfc3339_ms(wall, msg->at_text);
+		}
+		d->at = msg->at_text;
+		d->at_len = msg->at_len;
 	}
-	mpjson_init(&d.m, p, len, &msg->json);
+	mpjson_init(&d->m, p, len, &msg->json);
+}
+
+enum event_code
+event_decode(struct event_message *msg, const uint8_t *p, size_t len,
+    const struct event_options *opt, struct wall wall, struct why *why)
+{
+	struct event_dec d = { .msg = msg, .opt = opt, .why = why };
+
+	event_begin(&d, p, len, wall);
 	enum event_code code = event_read(&d, p, len);
 	if (UNLIKELY(code != EVENT_OK)) {
 		msg->events_n = 0;
 		if (msg->ack.len == 0)
 			event_find_ack(&d, p, len);
 	}
+	return code;
+}
+
+/* --- records of the forward protocol --------------------------------------- */
+
+/* The tag goes the way of all pairs, so that redaction sees it. */
+static bool
+event_put_tag(struct event_dec *d, const struct event_record *rec)
+{
+	uint8_t raw[4 + 3 + EVENT_TAG_MAX] = { 0xa3, 't', 'a', 'g', 0xda,
+	    (uint8_t)(rec->tag_len >> 8), (uint8_t)rec->tag_len };
+	const struct mpjson saved = d->m;
+	enum event_key which;
+	struct mp_head h;
+
+	memcpy(raw + 7, rec->tag, rec->tag_len);
+	d->m.p = raw;
+	d->m.end = raw + 7 + rec->tag_len;
+	bool ok = event_read_key(d, &h, &which) &&
+	    event_put_pair(d, &h, raw, which);
+	d->m = saved;
+	return ok;
+}
+
+/* n pairs of a record. */
+static enum event_code
+event_read_record_map(struct event_dec *d, uint32_t n,
+    const struct event_record *rec)
+{
+	struct event_flat fl = { 0 };
+	enum event_form form = EVENT_FORM_FLAT;
+	bool has_tag = false;
+	enum event_key which;
+	struct mp_head h;
+
+	enum event_code code = event_open(d);
+	for (uint32_t i = 0; i < n && code == EVENT_OK; i++) {
+		const uint8_t *start = d->m.p;
+		if (!event_read_key(d, &h, &which))
+			return event_broken(d);
+		if (which == EVENT_KEY_RUN_ID) {
+			if (fl.has_runid)
+				return event_refuse(d, EVENT_DUPLICATE_KEY,
+				    "runId is there twice");
+			fl.has_runid = true;
+			d->m.p += h.size;
+			code = event_take_runid(d);
+			continue;
+		}
+		if (which == EVENT_KEY_TRACE_ID) {
+			fl.traces++;
+			fl.trace = d->m.p + h.size;
+		}
+		has_tag |= h.type == MP_STR && h.size == 3 &&
+		    memcmp(d->m.p, "tag", 3) == 0;
+		if (!event_put_pair(d, &h, start, which))
+			return event_broken(d);
+	}
+	if (code != EVENT_OK)
+		return code;
+	if (!fl.has_runid && fl.traces == 0)
+		return event_refuse(d, EVENT_NO_RUN_ID,
+		    "a record without runId or traceId");
+	if (!has_tag && !event_put_tag(d, rec))
+		return event_broken(d);
+	return event_end_flat(d, &fl, &form);
+}
+
+enum event_code
+event_decode_record(struct event_message *msg, const struct event_record *rec,
+    const struct event_options *opt, struct wall wall, struct why *why)
+{
+	struct event_dec d = { .msg = msg, .opt = opt, .why = why };
+	enum event_code code;
+	struct mp_head h;
+
+	event_begin(&d, rec->map, rec->len, wall);
+	if (rec->at_len > 0) {
+		d.at = rec->at;
+		d.at_len = rec->at_len;
+	}
+	if (!mpjson_head(&d.m, &h))
+		code = event_broken(&d);
+	else if (h.type != MP_MAP)
+		code = event_refuse(&d, EVENT_BAD_EVENTS,
+		    "the record is no map");
+	else
+		code = event_read_record_map(&d, h.size, rec);
+	if (code != EVENT_OK)
+		msg->events_n = 0;
 	return code;
 }
 

@@ -118,6 +118,33 @@ void	event_message_trim(struct event_message *);
 enum event_code event_decode(struct event_message *, const uint8_t *, size_t,
 	    const struct event_options *, struct wall, struct why *) MUSTUSE;
 
+/*
+ * An event that comes without a message of its own: an entry of the forward
+ * protocol (codec/forward.h).
+ */
+#define EVENT_TAG_MAX		1024	/* bytes */
+struct event_record {
+	const uint8_t	*map;		/* one whole value of len bytes */
+	size_t		 len;
+	const uint8_t	*tag;		/* becomes the key `tag` */
+	size_t		 tag_len;	/* at most EVENT_TAG_MAX */
+	size_t		 at_len;	/* 0: no time came with it */
+	char		 at[TIMEFMT_MAX];
+};
+
+/*
+ * Decode it as a message of one flat event. Its `tag` and its `at` are those
+ * of the record where it has them itself.
+ */
+enum event_code event_decode_record(struct event_message *,
+	    const struct event_record *, const struct event_options *,
+	    struct wall, struct why *) MUSTUSE;
+
+/* Take the next value as an ack id. Returns EVENT_OK or why it is none. */
+struct mpjson;
+enum event_code event_read_ack(struct mpjson *, struct event_ack *,
+	    struct why *) MUSTUSE;
+
 const char *event_code_name(enum event_code);
 
 #endif

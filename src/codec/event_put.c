@@ -87,30 +87,34 @@ event_take_runid(struct event_dec *d)
 }
 
 /*
- * The long heads of a short string become
- * short ones, so that the id fits where it is kept; all else is echoed as is.
+ * The long heads of a short string become short ones, so that the id fits
+ * where it is kept; all else is echoed as is.
  */
 enum event_code
-event_take_ack(struct event_dec *d)
+event_read_ack(struct mpjson *m, struct event_ack *ack, struct why *why)
 {
-	struct event_ack *ack = &d->msg->ack;
-	const uint8_t *start = d->m.p;
+	const uint8_t *start = m->p;
 	struct mp_head h;
 
-	if (!mpjson_head(&d->m, &h))
-		return event_broken(d);
-	size_t head = (size_t)(d->m.p - start);
+	if (!mpjson_head(m, &h)) {
+		(void)why_set(why, 0, "the message is not whole msgpack");
+		return EVENT_NOT_MSGPACK;
+	}
+	size_t head = (size_t)(m->p - start);
 	if (h.type == MP_UINT || h.type == MP_INT) {
 		memcpy(ack->raw, start, head);
 		ack->len = (uint8_t)head;
 		return EVENT_OK;
 	}
-	if (h.type != MP_STR && h.type != MP_BIN)
-		return event_refuse(d, EVENT_BAD_ACK,
-		    "ack is neither a string, nor bytes, nor an integer");
-	if (h.size > EVENT_ACK_MAX)
-		return event_refuse(d, EVENT_BAD_ACK,
-		    "ack has more than 64 bytes");
+	if (h.type != MP_STR && h.type != MP_BIN) {
+		(void)why_set(why, 0, "ack is neither a string, nor bytes, nor "
+		    "an integer");
+		return EVENT_BAD_ACK;
+	}
+	if (h.size > EVENT_ACK_MAX) {
+		(void)why_set(why, 0, "ack has more than 64 bytes");
+		return EVENT_BAD_ACK;
+	}
 	if (head > 2) {
 		ack->raw[0] = h.type == MP_STR ? 0xd9 : 0xc4;
 		ack->raw[1] = (uint8_t)h.size;
@@ -118,10 +122,16 @@ event_take_ack(struct event_dec *d)
 	} else {
 		memcpy(ack->raw, start, head);
 	}
-	memcpy(ack->raw + head, d->m.p, h.size);
+	memcpy(ack->raw + head, m->p, h.size);
 	ack->len = (uint8_t)(head + h.size);
-	d->m.p += h.size;
+	m->p += h.size;
 	return EVENT_OK;
+}
+
+enum event_code
+event_take_ack(struct event_dec *d)
+{
+	return event_read_ack(&d->m, &d->msg->ack, d->why);
 }
 
 /* Is the value that comes next a type that ends a run? */
@@ -175,10 +185,10 @@ event_close(struct event_dec *d)
 	struct event_message *msg = d->msg;
 	struct event_span *ev = &msg->events[msg->events_n];
 
-	if (d->opt->stamp_at && !d->has_at) {
+	if (d->at_len > 0 && !d->has_at) {
 		buf_puts(&msg->json, msg->json.len == ev->off + 1 ?
 		    "\"at\":\"" : ",\"at\":\"");
-		buf_put(&msg->json, msg->at_text, msg->at_len);
+		buf_put(&msg->json, d->at, d->at_len);
 		buf_putc(&msg->json, '"');
 	}
 	buf_putc(&msg->json, '}');

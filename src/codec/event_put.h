@@ -35,6 +35,8 @@ struct event_dec {
 	struct event_message		*msg;
 	const struct event_options	*opt;
 	struct why			*why;
+	const char			*at;	/* for events without one */
+	size_t				 at_len;	/* 0: they get none */
 	bool				 has_at;	/* of this event */
 	bool				 is_end;
 };

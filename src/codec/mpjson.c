@@ -88,11 +88,7 @@ mpjson_be32(const uint8_t *p)
 	    (uint32_t)p[2] << 8 | p[3];
 }
 
-/*
- * The time that an ext is: -1 of 4, 8 or 12 bytes (msgpack's timestamp), or 0
- * of 8 bytes (Fluent's EventTime). Returns the length of its text, or 0.
- */
-static size_t
+size_t
 mpjson_time(int8_t type, const uint8_t *p, uint32_t size, char *dst)
 {
 	uint64_t v;

@@ -42,6 +42,12 @@ bool	mpjson_skip(struct mpjson *) MUSTUSE;
 bool	mpjson_value(struct mpjson *, int level) MUSTUSE;
 /* Write the next value as a key with its colon. */
 bool	mpjson_key(struct mpjson *, int level) MUSTUSE;
+/*
+ * The time that an ext is: -1 of 4, 8 or 12 bytes (msgpack's timestamp), or 0
+ * of 8 bytes (Fluent's EventTime). dst: TIMEFMT_MAX bytes. Returns the length
+ * of its text, or 0.
+ */
+size_t	mpjson_time(int8_t type, const uint8_t *, uint32_t size, char *dst);
 /* Write a string as a key with its colon. */
 void	mpjson_put_key(struct mpjson *, const uint8_t *, size_t);
 

@@ -81,3 +81,17 @@ reply_put_error(struct buf *b, enum event_code code, const char *text,
 		buf_put(b, ack->raw, ack->len);
 	}
 }
+
+void
+reply_put_pong(struct buf *b, const char *text)
+{
+	msgpack_packer pk;
+
+	msgpack_packer_init(&pk, b, reply_write);
+	(void)msgpack_pack_array(&pk, 5);
+	reply_put_word(&pk, "PONG");
+	(void)msgpack_pack_false(&pk);
+	reply_put_word(&pk, text);
+	reply_put_word(&pk, "");	/* our host */
+	reply_put_word(&pk, "");	/* our digest */
+}

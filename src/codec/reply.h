@@ -14,4 +14,7 @@ void	reply_put_ack(struct buf *, const struct event_ack *);
 void	reply_put_error(struct buf *, enum event_code, const char *text,
 	    const struct event_ack *);
 
+/* The forward protocol's refusal of a login. */
+void	reply_put_pong(struct buf *, const char *text);
+
 #endif

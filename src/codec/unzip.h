@@ -31,4 +31,15 @@ enum unzip_coding unzip_coding(const char *name);
 int	unzip_body(enum unzip_coding, const void *, size_t, struct buf *dst,
 	    struct why *) MUSTUSE;
 
+/*
+ * The same piece by piece. unzip_next() decodes at most n bytes to dst, from
+ * what is left of the body: src, len, of which *ret_used are done with then.
+ * Returns how many, 0 at the body's end, or -EBADMSG or -ENOMEM.
+ */
+struct unzip;
+int	unzip_new(enum unzip_coding, struct unzip **) MUSTUSE;	/* -ENOMEM */
+void	unzip_free(struct unzip *);
+int64_t	unzip_next(struct unzip *, const uint8_t *src, size_t len,
+	    size_t *ret_used, uint8_t *dst, size_t n, struct why *) MUSTUSE;
+
 #endif

@@ -342,10 +342,6 @@ conf_check_supported(const struct conf *cf, struct why *why)
 		{ "redact.paths", cf->redact.paths.n > 0 },
 		{ "redact.patterns", cf->redact.patterns.n > 0 },
 		{ "redact.max_string", cf->redact.max_string != 0 },
-		{ "listen.forward_tcp", cf->listen.forward_tcp[0] != '\0' },
-		{ "limits.uid_events_per_s",
-		    cf->limits.uid_events_per_s != 0 },
-		{ "limits.uid_bytes_per_s", cf->limits.uid_bytes_per_s != 0 },
 	};
 
 	for (size_t i = 0; i < NELEM(keys); i++)

@@ -75,6 +75,18 @@ enum event_code engine_take(struct engine *, enum books_input, uint64_t peer,
 	    struct why *) MUSTUSE;
 
 /*
+ * Take one entry of the forward protocol, which is an event without a message
+ * of its own. No answer is due. What may pass (engine_is_passing()) is not
+ * counted as a refusal: the entry is to be offered again.
+ */
+enum event_code engine_take_entry(struct engine *, enum books_input,
+	    const struct event_record *, struct now, struct why *) MUSTUSE;
+bool	engine_is_passing(enum event_code);
+/* env.answer() comes for this id once all that was taken before is durable. */
+void	engine_take_ack(struct engine *, uint64_t peer,
+	    const struct event_ack *, struct now);
+
+/*
  * Would a message be refused for want of room (EVENT_FULL, EVENT_DEGRADED)?
  * Stream inputs stop reading then. EVENT_OK when not.
  */

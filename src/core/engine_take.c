@@ -202,28 +202,43 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 	return EVENT_OK;
 }
 
+static void
+engine_options(const struct engine *e, struct event_options *ret)
+{
+	*ret = (struct event_options){
+		.stamp_at = e->conf->events.stamp_at,
+		.end_types = e->conf->runs.end_types.v,
+		.end_types_n = e->conf->runs.end_types.n,
+	};
+}
+
+/* Is there room for what was decoded? */
+static enum event_code
+engine_check_room(const struct engine *e, struct why *why)
+{
+	enum event_code code = engine_room(e);
+
+	if (code != EVENT_OK)
+		(void)why_set(why, 0, "%s", e->storage != ENGINE_OK ?
+		    e->storage_why : "too many acks wait for the disk");
+	return code;
+}
+
 enum event_code
 engine_take(struct engine *e, enum books_input in, uint64_t peer,
     const uint8_t *data, size_t len, struct now now, struct event_ack *ret_ack,
     struct why *why)
 {
-	const struct event_options options = {
-		.stamp_at = e->conf->events.stamp_at,
-		.end_types = e->conf->runs.end_types.v,
-		.end_types_n = e->conf->runs.end_types.n,
-	};
 	struct event_message *m = &e->message;
+	struct event_options options;
 
+	engine_options(e, &options);
 	e->books.messages++;
 	e->books.bytes += len;
 	enum event_code code = event_decode(m, data, len, &options, now.wall,
 	    why);
-	if (code == EVENT_OK) {
-		code = engine_room(e);
-		if (code != EVENT_OK)
-			(void)why_set(why, 0, "%s", e->storage != ENGINE_OK ?
-			    e->storage_why : "too many acks wait for the disk");
-	}
+	if (code == EVENT_OK)
+		code = engine_check_room(e, why);
 	if (code == EVENT_OK)
 		code = m->kind == EVENT_KIND_EVENTS ?
 		    engine_take_events(e, in, peer, now, why) :
@@ -237,4 +252,42 @@ engine_take(struct engine *e, enum books_input in, uint64_t peer,
 	if (len > ENGINE_BUFFER_BYTES)
 		event_message_trim(m);
 	return code;
+}
+
+bool
+engine_is_passing(enum event_code code)
+{
+	return code == EVENT_FULL || code == EVENT_DEGRADED ||
+	    code == EVENT_TOO_MANY_RUNS || code == EVENT_NO_MEMORY;
+}
+
+enum event_code
+engine_take_entry(struct engine *e, enum books_input in,
+    const struct event_record *rec, struct now now, struct why *why)
+{
+	struct event_message *m = &e->message;
+	struct event_options options;
+
+	engine_options(e, &options);
+	e->books.messages++;
+	e->books.bytes += rec->len;
+	enum event_code code = event_decode_record(m, rec, &options, now.wall,
+	    why);
+	if (code == EVENT_OK)
+		code = engine_check_room(e, why);
+	if (code == EVENT_OK)
+		code = engine_take_events(e, in, 0, now, why);
+	if (code != EVENT_OK && !engine_is_passing(code))
+		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+	if (rec->len > ENGINE_BUFFER_BYTES)
+		event_message_trim(m);
+	return code;
+}
+
+void
+engine_take_ack(struct engine *e, uint64_t peer, const struct event_ack *ack,
+    struct now now)
+{
+	engine_ack_push(&e->acks, peer, journal_appended(e->journal), ack,
+	    now.mono);
 }

@@ -213,6 +213,42 @@ metrics_process(struct buf *b, const struct metrics_process *p)
 	    "Start, seconds since 1970.", p->start_time);
 }
 
+/* One family of what users have sent; offset: in struct uid_counts. */
+static void
+metrics_users_family(struct buf *b, const struct uids *us, const char *name,
+    const char *type, const char *help, size_t offset)
+{
+	struct uid_counts c;
+	char uid[24];
+
+	metrics_head(b, name, type, help);
+	for (size_t i = 0; uids_counts(us, i, uid, sizeof uid, &c); i++) {
+		uint64_t v;
+
+		memcpy(&v, (const char *)&c + offset, sizeof v);
+		metrics_label(b, name, "uid", uid, v);
+	}
+}
+
+static void
+metrics_users(struct buf *b, const struct uids *us)
+{
+	if (us == NULL)
+		return;
+	metrics_users_family(b, us, "lumnid_uid_events_accepted_total",
+	    "counter", "Events journaled, by user.",
+	    offsetof(struct uid_counts, events));
+	metrics_users_family(b, us, "lumnid_uid_bytes_total", "counter",
+	    "Bytes received, by user.", offsetof(struct uid_counts, bytes));
+	metrics_users_family(b, us, "lumnid_uid_throttled_total", "counter",
+	    "Times that a user reached limits.uid_events_per_s or "
+	    "limits.uid_bytes_per_s.",
+	    offsetof(struct uid_counts, throttled));
+	metrics_users_family(b, us, "lumnid_uid_connections", "gauge",
+	    "Connections, by user.",
+	    offsetof(struct uid_counts, connections));
+}
+
 void
 metrics_prometheus(struct engine *e, const struct metrics_process *p,
     struct now now, struct buf *b)
@@ -226,6 +262,7 @@ metrics_prometheus(struct engine *e, const struct metrics_process *p,
 	metrics_ledger(b, &metrics_ledgers[0], &events);
 	metrics_ledger(b, &metrics_ledgers[1], &records);
 	metrics_inputs(b, bk);
+	metrics_users(b, p->uids);
 	metrics_runs(b, bk, &st);
 	metrics_upstream(b, bk, &st);
 	metrics_process(b, p);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "core/engine.h"
+#include "core/uids.h"
 
 /* What only the loop knows. */
 struct metrics_process {
@@ -23,6 +24,7 @@ struct metrics_process {
 	const char	*no_key;	/* why there is none; NULL: there is */
 	uint64_t	 virtual_bytes;
 	uint64_t	 max_fds;
+	const struct uids *uids;	/* or NULL */
 };
 
 /* Text for GET /metrics. */

@@ -75,6 +75,7 @@ admin_process(struct admin *a, struct metrics_process *p)
 		.config_time = a->config_time,
 		.config_fault = a->fault.text[0] != '\0' ? a->fault.text : NULL,
 		.no_key = status_no_key(a->status),
+		.uids = loop_uids(a->loop),
 	};
 	admin_memory(p);
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0)

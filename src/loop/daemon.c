@@ -311,6 +311,8 @@ DAEMON_INPUT(dgram, in_dgram_socket(d->dgram, BOOKS_DGRAM),
     in_dgram_swap(d->dgram, BOOKS_DGRAM, sock))
 DAEMON_INPUT(udp, in_dgram_socket(d->dgram, BOOKS_UDP),
     in_dgram_swap(d->dgram, BOOKS_UDP, sock))
+DAEMON_INPUT(forward, in_stream_forward_listener(d->stream),
+    in_stream_forward_swap(d->stream, sock))
 DAEMON_INPUT(http, in_http_listener(d->http), in_http_swap(d->http, sock))
 
 static int
@@ -391,6 +393,8 @@ daemon_listen(struct daemon *d, struct why *why)
 	    daemon_udp_swap, d, li.udp >= 0 };
 	u[LISTENERS_HTTP] = (struct listeners_user){ daemon_http_now,
 	    daemon_http_swap, d, false };
+	u[LISTENERS_FORWARD] = (struct listeners_user){ daemon_forward_now,
+	    daemon_forward_swap, d, false };
 	return 0;
 }
 

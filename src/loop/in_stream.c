@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +16,13 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "codec/reply.h"
 #include "core/engine.h"
+#include "core/uids.h"
 #include "loop/in_stream.h"
 #include "loop/loop.h"
 #include "loop/stream_conn.h"
 
 #define IN_STREAM_SHARED	(80 * 1024)	/* a carried part and a read */
-#define IN_STREAM_ACCEPTS	64		/* in one turn */
 #define IN_STREAM_PARTS_MAX	((size_t)64 << 20)
 #define IN_STREAM_RESUME_MS	500
 #define IN_STREAM_PEER		((uint64_t)1 << 56)
@@ -64,11 +62,22 @@ in_stream_slot(struct in_stream *in)
 }
 
 void
+in_stream_place(struct in_stream *in, struct stream_conn *c)
+{
+	c->slot = in_stream_slot(in);
+	c->peer = IN_STREAM_PEER | (uint64_t)in->generation++ << 16 | c->slot;
+	in->slots[c->slot] = c;
+	in->conns++;
+}
+
+void
 in_stream_bury(struct in_stream *in, struct stream_conn *c)
 {
 	assert(in->slots[c->slot] == c);
 	in->slots[c->slot] = NULL;
 	in->conns--;
+	uids_release(loop_uids(in->loop), c->user, clock_now().mono);
+	c->user = NULL;
 	c->next_dead = in->dead;
 	in->dead = c;
 }
@@ -100,139 +109,6 @@ in_stream_shed(struct in_stream *in)
 	}
 }
 
-/* --- accept --------------------------------------------------------------- */
-
-/* Tell a client why it is not served, and let it go. */
-static void
-in_stream_turn_away(struct in_stream *in, int fd, enum event_code code,
-    const char *text, const struct ucred *cred)
-{
-	const struct event_ack none = { .len = 0 };
-	struct buf b;
-	uint64_t n;
-
-	buf_init(&b, 4096);
-	reply_put_error(&b, code, text, &none);
-	if (buf_error(&b) == 0)
-		(void)send(fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-	buf_free(&b);
-	(void)close(fd);
-	if (log_limit_hit(&in->log_limit, clock_now().mono.us, &n))
-		log_warn("client_turned_away",
-		    LS("code", event_code_name(code)), LS("error", text),
-		    LI("uid", cred->uid), LI("pid", cred->pid),
-		    LU("repeated", n));
-}
-
-static bool
-in_stream_is_allowed(const struct in_stream *in, uid_t uid)
-{
-	if (in->allow_n == 0)
-		return true;
-	for (size_t i = 0; i < in->allow_n; i++)
-		if (in->allow[i] == uid)
-			return true;
-	return false;
-}
-
-static size_t
-in_stream_count_uid(const struct in_stream *in, uid_t uid)
-{
-	size_t n = 0;
-
-	for (uint32_t i = 0; i < in->slots_n; i++)
-		if (in->slots[i] != NULL && in->slots[i]->uid == uid)
-			n++;
-	return n;
-}
-
-static void
-in_stream_admit(struct in_stream *in, int fd)
-{
-	struct ucred cred = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
-	socklen_t len = sizeof cred;
-	struct stream_conn *c;
-
-	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len);
-	if (!in_stream_is_allowed(in, cred.uid)) {
-		in_stream_turn_away(in, fd, EVENT_FORBIDDEN,
-		    "this user is not in listen.unix.allow_uids", &cred);
-		return;
-	}
-	if (in->conns >= in->conf->limits.connections) {
-		in_stream_turn_away(in, fd, EVENT_TOO_MANY_CONNECTIONS,
-		    "limits.connections is reached", &cred);
-		return;
-	}
-	if (in_stream_count_uid(in, cred.uid) >=
-	    in->conf->limits.connections_per_uid) {
-		in_stream_turn_away(in, fd, EVENT_TOO_MANY_CONNECTIONS,
-		    "limits.connections_per_uid is reached", &cred);
-		return;
-	}
-	c = mem_zalloc(sizeof *c);
-	c->in = in;
-	c->uid = cred.uid;
-	c->gid = cred.gid;
-	c->pid = cred.pid;
-	c->slot = in_stream_slot(in);
-	c->peer = IN_STREAM_PEER | (uint64_t)in->generation++ << 16 | c->slot;
-	in->slots[c->slot] = c;
-	in->conns++;
-	if (stream_conn_begin(c, fd) < 0)
-		return;
-	log_debug("client_connected", LI("uid", c->uid), LI("gid", c->gid),
-	    LI("pid", c->pid));
-}
-
-static void
-in_stream_accept_error(struct in_stream *in, int err)
-{
-	uint64_t n;
-
-	if (err == EAGAIN || err == EINTR || err == ECONNABORTED)
-		return;
-	/*
-	 * Out of fds or memory: the listener stays readable, so it is left
-	 * alone until the next tick, or the loop would spin.
-	 */
-	(void)event_del(&in->ev_accept);
-	in->accept_rests = true;
-	in_stream_need_tick(in);
-	if (log_limit_hit(&in->log_accept, clock_now().mono.us, &n))
-		log_error("accept_failed", LS("error", strerror(err)),
-		    LU("repeated", n));
-}
-
-/* Returns how many were accepted, at most max. */
-static size_t
-in_stream_accept(struct in_stream *in, size_t max)
-{
-	size_t n;
-
-	for (n = 0; n < max; n++) {
-		int fd = accept4(in->listen.fd, NULL, NULL,
-		    SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd < 0) {
-			in_stream_accept_error(in, errno);
-			break;
-		}
-		in_stream_admit(in, fd);
-	}
-	if (n != 0 && log_limit_over(&in->log_accept))
-		log_info("accept_recovered", LS("", NULL));
-	return n;
-}
-
-static void
-on_accept(evutil_socket_t fd, short what, void *arg)
-{
-	struct in_stream *in = arg;
-
-	(void)in_stream_accept(in, IN_STREAM_ACCEPTS);
-}
-
 /* --- time and turns ------------------------------------------------------- */
 
 void
@@ -252,16 +128,66 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 	bool more = false;
 
 	in->ticking = false;
-	if (in->accept_rests && !in->stopping) {
-		in->accept_rests = false;
-		if (in->listen.fd >= 0)
-			(void)event_add(&in->ev_accept, NULL);
-	}
+	if (!in->stopping)
+		stream_listen_resume(in);
 	for (uint32_t i = 0; i < in->slots_n; i++)
 		if (in->slots[i] != NULL && stream_conn_tick(in->slots[i], now))
 			more = true;
 	if (more)
 		in_stream_need_tick(in);
+}
+
+void
+in_stream_need_throttle(struct in_stream *in, int64_t ms)
+{
+	const struct timeval tv = { .tv_sec = ms / 1000,
+	    .tv_usec = ms % 1000 * 1000 };
+	struct mono at = mono_add_ms(clock_now().mono, ms);
+
+	if (at.us < in->throttle_at.us &&
+	    evtimer_add(&in->ev_throttle, &tv) == 0)
+		in->throttle_at = at;
+}
+
+/* The first one to be served moves on, or one would have all there is. */
+static void
+on_throttle(evutil_socket_t fd, short what, void *arg)
+{
+	struct in_stream *in = arg;
+	struct mono now = clock_now().mono;
+	int64_t least = INT64_MAX;
+
+	in->throttle_at = MONO_NEVER;
+	in->first++;
+	for (uint32_t i = 0; i < in->slots_n; i++) {
+		struct stream_conn *c =
+		    in->slots[(in->first + i) % in->slots_n];
+
+		if (c == NULL || !c->throttled)
+			continue;
+		int64_t ms = uids_wait_ms(c->user, in->conf, now);
+		if (ms == 0)
+			stream_conn_unthrottle(c);
+		else if (ms < least)
+			least = ms;
+	}
+	if (least != INT64_MAX)
+		in_stream_need_throttle(in, least);
+}
+
+/* Those whose message was too much for one turn go on. */
+static void
+in_stream_go_on(struct in_stream *in)
+{
+	in->first++;
+	for (uint32_t i = 0; i < in->slots_n && in->yielding != 0; i++) {
+		struct stream_conn *c =
+		    in->slots[(in->first + i) % in->slots_n];
+
+		if (c != NULL && c->yielding)
+			stream_conn_resume(c);
+	}
+	loop_wake(in->loop);
 }
 
 /*
@@ -295,6 +221,10 @@ in_stream_turn(void *arg)
 	struct in_stream *in = arg;
 	struct stream_conn *c;
 
+	in->readers = in->reads;
+	in->reads = 0;
+	if (in->yielding != 0 && !in->stopping)
+		in_stream_go_on(in);
 	if (in->held != 0 && !in->stopping)
 		in_stream_resume(in);
 	while ((c = in->flush) != NULL) {
@@ -310,128 +240,63 @@ in_stream_turn(void *arg)
 
 /* --- open, close ---------------------------------------------------------- */
 
-/* Resolve listen.unix.allow_uids: numbers, or names of users. */
-static int
-in_stream_set_allow(struct in_stream *in, const struct conf_list *list,
-    struct why *why)
-{
-	uid_t *allow = list->n == 0 ? NULL : mem_grow(NULL, list->n,
-	    sizeof *allow);
-
-	for (size_t i = 0; i < list->n; i++) {
-		const struct passwd *pw;
-		unsigned long uid;
-		char *end;
-
-		errno = 0;
-		uid = strtoul(list->v[i], &end, 10);
-		if (list->v[i][0] >= '0' && list->v[i][0] <= '9' &&
-		    *end == '\0' && errno == 0 && uid < UINT32_MAX) {
-			allow[i] = (uid_t)uid;
-		} else if ((pw = getpwnam(list->v[i])) != NULL) {
-			allow[i] = pw->pw_uid;
-		} else {
-			int r = why_set(why, -EINVAL, "listen.unix.allow_uids: "
-			    "there is no user \"%s\"", list->v[i]);
-			free(allow);
-			return r;
-		}
-	}
-	free(in->allow);
-	in->allow = allow;
-	in->allow_n = list->n;
-	return 0;
-}
-
-static int
-in_stream_listen(struct in_stream *in)
-{
-	char name[128];
-
-	if (in->listen.fd < 0)
-		return 0;
-	(void)event_assign(&in->ev_accept, loop_base(in->loop), in->listen.fd,
-	    EV_READ | EV_PERSIST, on_accept, in);
-	if (event_add(&in->ev_accept, NULL) < 0)
-		return -ENOMEM;
-	log_info("listening", LS("input", books_input_name(BOOKS_STREAM)),
-	    LS("address", listen_name(in->listen.fd, name, sizeof name)));
-	return 0;
-}
-
 int
 in_stream_open(struct loop *loop, const struct conf *conf, int inherited,
     struct in_stream **ret, struct why *why)
 {
 	struct in_stream *in = mem_zalloc(sizeof *in);
-	int r;
+	struct event_base *base = loop_base(loop);
 
 	in->loop = loop;
 	in->conf = conf;
-	in->listen.fd = inherited;
-	r = in_stream_set_allow(in, &conf->listen.unix_stream.allow_uids, why);
-	if (r == 0 && inherited < 0 &&
-	    conf->listen.unix_stream.path[0] != '\0')
-		r = listen_unix_open(&conf->listen.unix_stream, SOCK_STREAM,
-		    &in->listen, why);
-	if (r < 0) {
-		free(in->allow);
-		free(in);
-		return r;
-	}
+	in->throttle_at = MONO_NEVER;
 	in->shared = mem_alloc(IN_STREAM_SHARED);
-	(void)evtimer_assign(&in->ev_tick, loop_base(loop), on_tick, in);
-	if (in_stream_listen(in) < 0) {
+	(void)evtimer_assign(&in->ev_tick, base, on_tick, in);
+	(void)evtimer_assign(&in->ev_throttle, base, on_throttle, in);
+	int r = stream_listen_open(in, inherited, why);
+	if (r < 0) {
 		in_stream_close(in);
-		return why_set(why, -ENOMEM, "socket %s: event",
-		    conf->listen.unix_stream.path);
+		return r;
 	}
 	loop_add_hook(loop, in_stream_turn, in);
 	*ret = in;
 	return 0;
 }
 
-int
-in_stream_set_conf(struct in_stream *in, const struct conf *conf,
-    struct why *why)
-{
-	int r = in_stream_set_allow(in, &conf->listen.unix_stream.allow_uids,
-	    why);
-
-	if (r == 0)
-		in->conf = conf;
-	return r;
-}
-
-static void
-in_stream_unlisten(struct in_stream *in)
-{
-	if (in->listen.fd < 0)
-		return;
-	(void)event_del(&in->ev_accept);
-	listen_unix_close(&in->listen);
-}
-
 struct listen_unix
 in_stream_listener(const struct in_stream *in)
 {
-	return in->listen;
+	return in->listeners[STREAM_UNIX].sock;
 }
 
 void
 in_stream_swap(struct in_stream *in, const struct listen_unix *sock)
 {
-	if (in->listen.fd >= 0) {
-		/* From here on a connect is refused; who waits is not. */
-		(void)shutdown(in->listen.fd, SHUT_RD);
-		while (in_stream_accept(in, IN_STREAM_ACCEPTS) != 0)
-			continue;
-		in_stream_unlisten(in);
-	}
-	in->listen = *sock;
-	if (in_stream_listen(in) < 0)
-		log_error("listen_failed", LS("input", "stream"),
-		    LS("error", "no memory for the event"));
+	stream_listen_swap(in, STREAM_UNIX, sock);
+}
+
+struct listen_unix
+in_stream_forward_listener(const struct in_stream *in)
+{
+	return in->listeners[STREAM_TCP].sock;
+}
+
+void
+in_stream_forward_swap(struct in_stream *in, const struct listen_unix *sock)
+{
+	stream_listen_swap(in, STREAM_TCP, sock);
+}
+
+int
+in_stream_set_conf(struct in_stream *in, const struct conf *conf,
+    struct why *why)
+{
+	int r = stream_listen_set_allow(in, &conf->listen.unix_stream.allow_uids,
+	    why);
+
+	if (r == 0)
+		in->conf = conf;
+	return r;
 }
 
 void
@@ -441,8 +306,9 @@ in_stream_close(struct in_stream *in)
 
 	if (in == NULL)
 		return;
-	in_stream_unlisten(in);
+	stream_listen_close(in);
 	(void)event_del(&in->ev_tick);
+	(void)event_del(&in->ev_throttle);
 	for (uint32_t i = 0; i < in->slots_n; i++)
 		if (in->slots[i] != NULL)
 			stream_conn_close(in->slots[i]);
@@ -480,8 +346,7 @@ in_stream_answer(struct in_stream *in, uint64_t peer, enum event_code code,
 static void
 in_stream_shut(struct in_stream *in)
 {
-	if (in->listen.path != NULL)
-		(void)shutdown(in->listen.fd, SHUT_RD);
+	stream_listen_shut(in);
 	for (uint32_t i = 0; i < in->slots_n; i++)
 		if (in->slots[i] != NULL && in->slots[i]->state == STREAM_OPEN)
 			(void)shutdown(in->slots[i]->fd, SHUT_RD);
@@ -494,21 +359,26 @@ in_stream_drain(struct in_stream *in, int64_t budget_ms)
 	bool more = true;
 
 	loop_wake(in->loop);
+	in->draining = true;
 	in_stream_shut(in);
-	while (in->listen.path != NULL &&
-	    in_stream_accept(in, IN_STREAM_ACCEPTS) == IN_STREAM_ACCEPTS &&
-	    clock_now().mono.us < end.us)
+	while (stream_listen_accept(in) && clock_now().mono.us < end.us)
 		;
-	in_stream_unlisten(in);
+	stream_listen_close(in);
 	in_stream_shut(in);	/* those just accepted */
 	/* Round after round, so that no client uses up the time alone. */
 	while (more && clock_now().mono.us < end.us) {
 		more = false;
-		for (uint32_t i = 0; i < in->slots_n; i++)
-			if (in->slots[i] != NULL &&
-			    in->slots[i]->state == STREAM_OPEN &&
-			    stream_conn_read(in->slots[i]) > 0)
+		for (uint32_t i = 0; i < in->slots_n; i++) {
+			struct stream_conn *c = in->slots[i];
+
+			if (c != NULL && c->yielding) {
+				stream_conn_resume(c);
 				more = true;
+			} else if (c != NULL && c->state == STREAM_OPEN &&
+			    stream_conn_read(c) > 0) {
+				more = true;
+			}
+		}
 	}
 	in->stopping = true;
 	for (uint32_t i = 0; i < in->slots_n; i++) {

@@ -1,6 +1,7 @@
 /*
- * in_stream: the Unix stream socket: accepts clients, cuts what they send into
- * messages for the engine, and writes the answers.
+ * in_stream: the Unix stream socket, and TCP for the Fluentd forward protocol:
+ * accepts clients, cuts what they send into messages for the engine, and
+ * writes the answers.
  *
  * Memory: one read buffer serves all connections; a connection has one of its
  * own only while a message of it is incomplete or waits for room, and the sum
@@ -24,9 +25,9 @@ struct loop;
 
 /*
  * Listen as conf->listen.unix_stream says (which may be nowhere), or, unless
- * it is -1, on the inherited listener, whose file then is not ours to remove.
- * The loop's engine must be set. conf stays the caller's and must outlive this or the next
- * in_stream_set_conf().
+ * it is -1, on the inherited listener, whose file then is not ours to remove;
+ * and on listen.forward_tcp. The loop's engine must be set. conf stays the
+ * caller's and must outlive this or the next in_stream_set_conf().
  */
 int	in_stream_open(struct loop *, const struct conf *, int inherited,
 	    struct in_stream **, struct why *) MUSTUSE;
@@ -40,6 +41,11 @@ struct listen_unix in_stream_listener(const struct in_stream *);
  * accepted, and all clients stay.
  */
 void	in_stream_swap(struct in_stream *, const struct listen_unix *);
+
+/* The same of listen.forward_tcp's. */
+struct listen_unix in_stream_forward_listener(const struct in_stream *);
+void	in_stream_forward_swap(struct in_stream *,
+	    const struct listen_unix *);
 
 /* Limits of another configuration; the socket itself stays as it is. */
 int	in_stream_set_conf(struct in_stream *, const struct conf *,

@@ -21,6 +21,8 @@ static const struct {
 	[LISTENERS_DGRAM] = { "dgram", "listen.dgram.path", true, SOCK_DGRAM },
 	[LISTENERS_UDP] = { "udp", "listen.udp", false, SOCK_DGRAM },
 	[LISTENERS_HTTP] = { "http", "listen.http", false, SOCK_STREAM },
+	[LISTENERS_FORWARD] = { "forward_tcp", "listen.forward_tcp", false,
+	    SOCK_STREAM },
 };
 
 static const struct conf_socket *
@@ -41,6 +43,8 @@ listeners_address(const struct conf *conf, enum listeners_slot i)
 		return conf->listen.udp;
 	case LISTENERS_HTTP:
 		return conf->listen.http;
+	case LISTENERS_FORWARD:
+		return conf->listen.forward_tcp;
 	case LISTENERS_SLOTS:
 		break;
 	}

@@ -19,6 +19,7 @@ enum listeners_slot {
 	LISTENERS_DGRAM,	/* listen.dgram */
 	LISTENERS_UDP,		/* listen.udp */
 	LISTENERS_HTTP,		/* listen.http */
+	LISTENERS_FORWARD,	/* listen.forward_tcp */
 	LISTENERS_SLOTS
 };
 

@@ -1,6 +1,6 @@
 /*
- * loop: turns of the event loop. Owns the event_base, the signal events and
- * one timer, which is armed for the engine's next deadline. Knows nothing of
+ * loop: turns of the event loop. Owns the event_base, the signal events, the
+ * table of users and one timer, which is armed for the engine's next deadline. Knows nothing of
  * sockets.
  */
 #include <assert.h>
@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "core/engine.h"
+#include "core/uids.h"
 #include "loop/loop.h"
 
 #define LOOP_HOOKS_MAX		8
@@ -30,6 +31,7 @@ struct loop_signal {
 struct loop {
 	struct event_base	*base;
 	struct engine		*engine;
+	struct uids		*uids;
 	struct event		*timer;
 	struct mono		 armed;		/* MONO_NEVER: it is not */
 	bool			 woken;
@@ -64,6 +66,7 @@ loop_new(struct loop **ret, struct why *why)
 	struct loop *lo = mem_zalloc(sizeof *lo);
 
 	lo->armed = MONO_NEVER;
+	lo->uids = uids_new();
 	if (cfg != NULL) {
 		/* One thread: no locks are taken for the base. */
 		(void)event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
@@ -92,6 +95,7 @@ loop_free(struct loop *lo)
 		event_free(lo->timer);
 	if (lo->base != NULL)
 		event_base_free(lo->base);
+	uids_free(lo->uids);
 	free(lo);
 }
 
@@ -105,6 +109,12 @@ struct engine *
 loop_engine(struct loop *lo)
 {
 	return lo->engine;
+}
+
+struct uids *
+loop_uids(struct loop *lo)
+{
+	return lo->uids;
 }
 
 void

@@ -18,6 +18,7 @@
 struct engine;
 struct event_base;
 struct loop;
+struct uids;
 
 int	loop_new(struct loop **, struct why *) MUSTUSE;
 /* All events on the base must be gone. Does not free the engine. */
@@ -27,6 +28,9 @@ struct event_base *loop_base(struct loop *);
 /* NULL before loop_set_engine(). The engine stays the caller's. */
 struct engine *loop_engine(struct loop *);
 void	loop_set_engine(struct loop *, struct engine *);
+
+/* What each user has sent, over all inputs; lives as long as the loop. */
+struct uids *loop_uids(struct loop *);
 
 /* Something happened that the engine has to see at the end of this turn. */
 void	loop_wake(struct loop *);

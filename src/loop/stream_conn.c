@@ -12,14 +12,18 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "codec/forward.h"
 #include "codec/reply.h"
 #include "core/engine.h"
+#include "core/uids.h"
 #include "loop/loop.h"
 #include "loop/stream_conn.h"
 
 /* A part up to this size is copied in front of what is read next. */
 #define STREAM_CARRY_MAX	(16 * 1024)
 #define STREAM_READ_MAX		(64 * 1024)
+#define STREAM_READ_MIN		(4 * 1024)
+#define STREAM_TURN_BYTES	(512 * 1024)	/* of all connections */
 /* Read less while the storage is full: what asks for no ack is held. */
 #define STREAM_READ_FULL	(8 * 1024)
 #define STREAM_OUT_CHOKE	(64 * 1024)
@@ -37,7 +41,8 @@ stream_conn_set_reading(struct stream_conn *c)
 
 	switch (c->state) {
 	case STREAM_OPEN:
-		want = !c->held && !c->choked && !c->in->stopping;
+		want = !c->held && !c->yielding && !c->choked &&
+		    !c->throttled && !c->in->stopping;
 		break;
 	case STREAM_FAILED:
 	case STREAM_LINGER:
@@ -93,19 +98,45 @@ stream_conn_hold(struct stream_conn *c, bool held)
 	}
 }
 
+static void
+stream_conn_yield(struct stream_conn *c, bool yielding)
+{
+	if (c->yielding == yielding)
+		return;
+	c->yielding = yielding;
+	if (yielding)
+		c->in->yielding++;
+	else
+		c->in->yielding--;
+}
+
+size_t
+stream_conn_share(const struct in_stream *in)
+{
+	size_t readers = in->readers > in->reads ? in->readers : in->reads;
+	size_t share = STREAM_TURN_BYTES / (readers > 0 ? readers : 1);
+
+	if (share > STREAM_READ_MAX || in->draining)
+		return STREAM_READ_MAX;
+	return share < STREAM_READ_MIN ? STREAM_READ_MIN : share;
+}
+
 /* --- parts ---------------------------------------------------------------- */
 
 static void
 stream_conn_count_part(struct stream_conn *c)
 {
-	c->in->part_bytes += c->part->buf.cap;
+	size_t n = c->part->buf.cap + stream_forward_bytes(c);
+
+	c->in->part_bytes += n;
 	c->in->part_bytes -= c->part->counted;
-	c->part->counted = c->part->buf.cap;
+	c->part->counted = n;
 }
 
 static void
 stream_conn_drop_part(struct stream_conn *c)
 {
+	stream_forward_free(c);
 	if (c->part == NULL)
 		return;
 	c->in->part_bytes -= c->part->counted;
@@ -148,7 +179,7 @@ stream_conn_keep_own(struct stream_conn *c, const uint8_t *p, size_t n)
 
 /* --- in ------------------------------------------------------------------- */
 
-static void
+void
 stream_conn_log_refused(struct stream_conn *c, enum event_code code,
     const char *text)
 {
@@ -202,6 +233,50 @@ stream_conn_frame_error(struct stream_conn *c, enum frame_result r)
 }
 
 /*
+ * Take a forward message, or some of it. Returns false when the rest has to
+ * wait, for room or for the next turn.
+ */
+static bool
+stream_conn_take_forward(struct stream_conn *c, struct frame *f,
+    const uint8_t *p, size_t *len, struct now now)
+{
+	switch (stream_forward_take(c, p, len, now)) {
+	case STREAM_FORWARD_DONE:
+		return true;
+	case STREAM_FORWARD_YIELD:
+		stream_conn_yield(c, true);
+		break;
+	case STREAM_FORWARD_HELD:
+		stream_conn_hold(c, true);
+		break;
+	}
+	frame_init(f, c->in->conf->events.max_message);
+	return false;
+}
+
+/* One whole message. Returns false when it has to be offered again. */
+static bool
+stream_conn_take_one(struct stream_conn *c, struct frame *f,
+    const uint8_t *p, size_t *len, struct now now)
+{
+	if (forward_is(*p))
+		return stream_conn_take_forward(c, f, p, len, now);
+	if (c->tcp) {
+		/* A browser could post anything but an array there. */
+		engine_books(loop_engine(c->in->loop))->
+		    total[BOOKS_REFUSED + EVENT_NOT_A_MESSAGE]++;
+		stream_conn_fail(c, EVENT_NOT_A_MESSAGE,
+		    "here the forward protocol is spoken, and nothing else");
+		return true;
+	}
+	if (stream_conn_take(c, p, *len, now))
+		return true;
+	frame_init(f, c->in->conf->events.max_message);
+	stream_conn_hold(c, true);
+	return false;
+}
+
+/*
  * Take the whole messages among n bytes. Returns how many bytes are done with;
  * the rest is the beginning of a message, or waits for room.
  */
@@ -210,10 +285,12 @@ stream_conn_take_all(struct stream_conn *c, struct frame *f, const uint8_t *p,
     size_t n)
 {
 	struct now now = clock_now();
-	size_t off = 0, len;
+	size_t off = 0, len = 0;
 
 	while (off < n) {
-		enum frame_result r = frame_next(f, p + off, n - off, &len);
+		/* What has begun is whole. */
+		enum frame_result r = c->forward != NULL ? FRAME_VALUE :
+		    frame_next(f, p + off, n - off, &len);
 
 		if (r == FRAME_MORE)
 			break;
@@ -221,11 +298,8 @@ stream_conn_take_all(struct stream_conn *c, struct frame *f, const uint8_t *p,
 			stream_conn_frame_error(c, r);
 			return n;
 		}
-		if (!stream_conn_take(c, p + off, len, now)) {
-			frame_init(f, c->in->conf->events.max_message);
-			stream_conn_hold(c, true);
+		if (!stream_conn_take_one(c, f, p + off, &len, now))
 			break;
-		}
 		off += len;
 		if (c->state != STREAM_OPEN)	/* too many answers */
 			return n;
@@ -292,21 +366,66 @@ stream_conn_discard(struct stream_conn *c)
 	return 0;
 }
 
+/* What it has taken goes against its user's limits. */
+static void
+stream_conn_charge(struct stream_conn *c, uint64_t events, size_t bytes)
+{
+	struct in_stream *in = c->in;
+	struct mono now = clock_now().mono;
+
+	uids_charge(loop_uids(in->loop), c->user, in->conf, events, bytes,
+	    now);
+}
+
+/* Is its user over a limit? Then it is left alone until that is over. */
+static bool
+stream_conn_is_throttled(struct stream_conn *c)
+{
+	int64_t ms;
+
+	if (c->in->draining)
+		return false;
+	ms = uids_wait_ms(c->user, c->in->conf, clock_now().mono);
+	if (ms == 0)
+		return false;
+	c->throttled = true;
+	stream_conn_set_reading(c);
+	in_stream_need_throttle(c->in, ms);
+	return true;
+}
+
+void
+stream_conn_unthrottle(struct stream_conn *c)
+{
+	c->throttled = false;
+	stream_conn_set_reading(c);
+}
+
+static uint64_t
+stream_conn_accepted(const struct stream_conn *c)
+{
+	return engine_books(loop_engine(c->in->loop))->total[BOOKS_ACCEPTED];
+}
+
 int
 stream_conn_read(struct stream_conn *c)
 {
 	struct in_stream *in = c->in;
 	struct frame *f = &in->frame;
 	uint8_t *p = in->shared;
-	size_t have = 0, room = STREAM_READ_MAX;
+	size_t have = 0, room;
 	bool own = false;
 	ssize_t n;
 
 	if (c->state == STREAM_FAILED || c->state == STREAM_LINGER)
 		return stream_conn_discard(c);
-	if (c->state != STREAM_OPEN || c->held || c->choked)
+	if (c->state != STREAM_OPEN || c->held || c->yielding || c->choked ||
+	    stream_conn_is_throttled(c))
 		return 0;
-	if (engine_room(loop_engine(in->loop)) != EVENT_OK)
+	in->reads++;
+	room = stream_conn_share(in);
+	if (room > STREAM_READ_FULL &&
+	    engine_room(loop_engine(in->loop)) != EVENT_OK)
 		room = STREAM_READ_FULL;
 	if (c->part == NULL) {
 		frame_init(f, in->conf->events.max_message);
@@ -326,7 +445,12 @@ stream_conn_read(struct stream_conn *c)
 	}
 	n = recv(c->fd, p + have, room, 0);
 	if (n > 0) {
+		uint64_t before = stream_conn_accepted(c);
+
 		stream_conn_bytes(c, f, p, have + (size_t)n, own);
+		if (c->user != NULL)
+			stream_conn_charge(c, stream_conn_accepted(c) -
+			    before, (size_t)n);
 		return (int)n;
 	}
 	if (n == 0)
@@ -341,10 +465,15 @@ stream_conn_read(struct stream_conn *c)
 void
 stream_conn_resume(struct stream_conn *c)
 {
-	assert(c->held && c->part != NULL);
+	uint64_t before = stream_conn_accepted(c);
+
+	assert((c->held || c->yielding) && c->part != NULL);
 	stream_conn_hold(c, false);
+	stream_conn_yield(c, false);
 	stream_conn_bytes(c, &c->part->frame, c->part->buf.data,
 	    c->part->buf.len, true);
+	if (c->user != NULL)
+		stream_conn_charge(c, stream_conn_accepted(c) - before, 0);
 }
 
 /* --- out ------------------------------------------------------------------ */
@@ -384,6 +513,7 @@ stream_conn_fail(struct stream_conn *c, enum event_code code, const char *text)
 		    LS("error", text), LI("uid", c->uid), LI("pid", c->pid),
 		    LU("repeated", n));
 	stream_conn_hold(c, false);
+	stream_conn_yield(c, false);
 	stream_conn_answer(c, code, text, &none);
 	if (c->state == STREAM_OPEN)
 		stream_conn_set_state(c, STREAM_FAILED, STREAM_FAILED_MS);
@@ -493,6 +623,7 @@ stream_conn_close(struct stream_conn *c)
 	if (c->state == STREAM_DEAD)
 		return;
 	stream_conn_hold(c, false);
+	stream_conn_yield(c, false);
 	c->state = STREAM_DEAD;
 	(void)event_del(&c->ev_read);
 	(void)event_del(&c->ev_write);
