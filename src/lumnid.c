@@ -1,7 +1,8 @@
 /*
  * lumnid: reads the command line and the configuration, and runs the daemon.
  * Exit status: 0 after a signal to stop, 1 when it could not be started or
- * failed, 2 for a fault in the command line or the configuration.
+ * failed, 2 for a fault in the command line or the configuration. Those of
+ * --check-spool are in core/check_spool.h.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -13,8 +14,10 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/why.h"
+#include "core/check_spool.h"
 #include "core/conf.h"
 #include "loop/daemon.h"
 
@@ -24,6 +27,7 @@ enum lumnid_action {
 	LUMNID_RUN,
 	LUMNID_CHECK_CONFIG,
 	LUMNID_PRINT_CONFIG,
+	LUMNID_CHECK_SPOOL,
 };
 
 struct lumnid_options {
@@ -31,12 +35,14 @@ struct lumnid_options {
 	const char		*config;	/* NULL: LUMNID_CONFIG if it is there */
 	const char		*upstream;
 	const char		*key_file;
+	const char		*spool;		/* NULL: storage.dir */
 	bool			 verbose;
 };
 
 static const char lumnid_usage[] =
     "usage: lumnid [-v] [-c FILE] [--upstream URL] [--key-file FILE]\n"
     "       lumnid [-c FILE] --check-config | --print-config\n"
+    "       lumnid [-c FILE] --check-spool [DIR]\n"
     "       lumnid --print-example | --version | --help\n"
     "\n"
     "Takes step events of AI agents on this host and forwards each run to\n"
@@ -47,6 +53,9 @@ static const char lumnid_usage[] =
     "      --key-file FILE   upstream.api_key_file\n"
     "  -v, --verbose         log.level: debug\n"
     "      --check-config    say whether the configuration is good, and exit\n"
+    "      --check-spool     read all of DIR (storage.dir), change nothing, and\n"
+    "                        say what waits there and what is damaged; exit status\n"
+    "                        0: clean, 3: a start mends it, 4: damaged\n"
     "      --print-config    print what is in force and where it came from\n"
     "      --print-example   print a commented configuration file\n"
     "      --version         print the version\n"
@@ -98,7 +107,7 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 static int
 lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 {
-	enum { UPSTREAM = 256, KEY_FILE, CHECK, PRINT, EXAMPLE, VERSION_, HELP };
+	enum { UPSTREAM = 256, KEY_FILE, CHECK, PRINT, SPOOL, EXAMPLE, VERSION_, HELP };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "verbose", no_argument, NULL, 'v' },
@@ -106,6 +115,7 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 		{ "key-file", required_argument, NULL, KEY_FILE },
 		{ "check-config", no_argument, NULL, CHECK },
 		{ "print-config", no_argument, NULL, PRINT },
+		{ "check-spool", no_argument, NULL, SPOOL },
 		{ "print-example", no_argument, NULL, EXAMPLE },
 		{ "version", no_argument, NULL, VERSION_ },
 		{ "help", no_argument, NULL, HELP },
@@ -133,6 +143,9 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 		case PRINT:
 			o->action = LUMNID_PRINT_CONFIG;
 			break;
+		case SPOOL:
+			o->action = LUMNID_CHECK_SPOOL;
+			break;
 		case EXAMPLE:
 			conf_print_example(stdout);
 			return 0;
@@ -148,6 +161,8 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 			return 2;
 		}
 	}
+	if (o->action == LUMNID_CHECK_SPOOL && optind < argc)
+		o->spool = argv[optind++];
 	if (optind < argc) {
 		(void)fprintf(stderr, "lumnid: unexpected argument \"%s\"\n%s",
 		    argv[optind], lumnid_usage);
@@ -166,6 +181,30 @@ lumnid_flush(int status)
 	return 1;
 }
 
+/* No configuration is needed where the directory is named. */
+static int
+lumnid_check_spool(const struct lumnid_options *o)
+{
+	struct conf *conf = NULL;
+	struct why why;
+	int r;
+
+	if (o->spool == NULL && lumnid_load((void *)(uintptr_t)o, &conf,
+	    &why) < 0) {
+		(void)fprintf(stderr, "lumnid: %s\n", why.text);
+		return 2;
+	}
+	r = check_spool(conf != NULL ? conf->storage.dir : o->spool,
+	    clock_now().wall, stdout, &why);
+	if (conf != NULL)
+		conf_free(conf);
+	if (r < 0) {
+		(void)fprintf(stderr, "lumnid: %s\n", why.text);
+		r = 1;
+	}
+	return lumnid_flush(r);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -178,12 +217,15 @@ main(int argc, char **argv)
 	(void)umask(0077);
 	if ((status = lumnid_parse(argc, argv, &o)) >= 0)
 		return lumnid_flush(status);
+	if (o.action == LUMNID_CHECK_SPOOL)
+		return lumnid_check_spool(&o);
 	if (lumnid_load(&o, &conf, &why) < 0) {
 		(void)fprintf(stderr, "lumnid: %s\n", why.text);
 		return 2;
 	}
 	switch (o.action) {
 	case LUMNID_RUN:
+	case LUMNID_CHECK_SPOOL:
 		break;
 	case LUMNID_CHECK_CONFIG:
 		(void)printf("%s: ok\n", conf->file);
