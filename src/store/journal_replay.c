@@ -55,13 +55,51 @@ journal_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
 	}
 }
 
+/* Events that are missing before the `end`-th, and may not have been durable. */
+struct journal_doubt {
+	uint64_t	end;
+	uint64_t	n;
+};
+
 struct journal_walk {
 	struct journal	*j;
 	const struct journal_replay *rp;
 	bool		stated;		/* a STATE was met */
 	bool		hole;		/* a seal mark is missing */
 	uint64_t	found;		/* events since the STATE */
+	struct journal_doubt *doubts;
+	size_t		doubts_n, doubts_cap;
 };
+
+static void
+journal_replay_doubt(struct journal_walk *w, uint64_t end, uint64_t n)
+{
+	if (w->doubts_n == w->doubts_cap) {
+		w->doubts_cap = w->doubts_cap == 0 ? 8 : w->doubts_cap * 2;
+		w->doubts = mem_grow(w->doubts, w->doubts_cap,
+		    sizeof *w->doubts);
+	}
+	w->doubts[w->doubts_n++] = (struct journal_doubt){ end, n };
+	w->j->lost.unsynced += n;
+}
+
+/* So many events were durable once: those of them that are missing are lost. */
+static void
+journal_replay_sure(struct journal_walk *w, uint64_t synced)
+{
+	struct journal_lost *lost = &w->j->lost;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < w->doubts_n; i++) {
+		if (w->doubts[i].end > synced) {
+			w->doubts[kept++] = w->doubts[i];
+			continue;
+		}
+		lost->unsynced -= w->doubts[i].n;
+		lost->durable += w->doubts[i].n;
+	}
+	w->doubts_n = kept;
+}
 
 /*
  * A STATE says how many events there were before it. Those that are missing
@@ -77,6 +115,7 @@ journal_replay_lost(struct journal_walk *w, uint64_t events, uint64_t synced)
 
 	if (!w->stated)
 		j->events = synced;
+	journal_replay_sure(w, synced);
 	if (events > j->events + w->found) {
 		want = events - j->events;
 		lost = want - w->found;
@@ -86,7 +125,8 @@ journal_replay_lost(struct journal_walk *w, uint64_t events, uint64_t synced)
 		/* As many as can be are of those that were not durable. */
 		durable = durable > w->found ? durable - w->found : 0;
 		j->lost.durable += durable;
-		j->lost.unsynced += lost - durable;
+		if (lost > durable)
+			journal_replay_doubt(w, events, lost - durable);
 	}
 	w->stated = true;
 	w->found = 0;
@@ -253,8 +293,10 @@ journal_replay_all(struct journal *j, const struct journal_replay *rp,
 		(void)journal_seg_add(j, info.segno);
 		r = seglog_scan(j->log, info.segno, 0, journal_on_record, &w,
 		    &text);
-		if (r == -ENOMEM)
+		if (r == -ENOMEM) {
+			free(w.doubts);
 			return why_set(why, r, "%s", text.text);
+		}
 		/* Set aside: it has left the log's list, too. */
 		if (r == -EBADMSG) {
 			j->n--;
@@ -266,6 +308,7 @@ journal_replay_all(struct journal *j, const struct journal_replay *rp,
 		}
 		i++;
 	}
+	free(w.doubts);
 	j->events += w.found;
 	/* The log goes on in a segment that begins soundly. */
 	if (j->n > 0 && !j->segs[j->n - 1].stated)
