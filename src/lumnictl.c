@@ -11,10 +11,22 @@
 #include "ctl/ctl.h"
 
 static const struct ctl_command *const commands[] = {
+	&ctl_status,
+	&ctl_top,
+	&ctl_tail,
+	&ctl_runs,
+	&ctl_run,
+	&ctl_flush,
+	&ctl_drain,
+	&ctl_pause,
+	&ctl_resume,
+	&ctl_spool,
+	&ctl_dead,
+	&ctl_reload,
+	&ctl_log_level,
 	&ctl_send,
 	&ctl_change,
 	&ctl_policy,
-	&ctl_dead,
 };
 
 static void

@@ -15,7 +15,7 @@ allowed() {
 	store) echo base store ;;
 	core) echo base codec store core ;;
 	loop) echo base codec core loop ;;
-	ctl) echo base codec ctl ;;
+	ctl) echo base codec store ctl ;;
 	top) echo base codec core loop ctl ;;
 	*) echo ;;
 	esac
@@ -32,6 +32,11 @@ check_file() {
 		event2/*|event.h|curl/*)
 			case $1 in
 			*/src/loop/*|*/src/lumnid.c) ;;
+			*/src/ctl/ctl_http.c)
+				case $name in
+				curl/*) ;;
+				*) echo "$at: $name belongs to loop alone" ;;
+				esac ;;
 			*) echo "$at: $name belongs to loop alone" ;;
 			esac
 			continue ;;

@@ -1,6 +1,7 @@
 /* ctl: what the commands of lumnictl share. */
 #include "config.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,12 @@ ctl_option(struct ctl *ctl, const struct ctl_command *cmd, int opt,
 		if (units_parse_duration(arg, &ctl->timeout_ms, &why) < 0)
 			return ctl_usage(cmd, "--timeout: %s", why.text);
 		return -1;
+	case CTL_OPT_CONTROL:
+		ctl->control = arg;
+		return -1;
+	case CTL_OPT_JSON:
+		ctl->json = true;
+		return -1;
 	case 'q':
 		ctl->quiet = true;
 		return -1;
@@ -94,6 +101,49 @@ ctl_socket(const struct ctl *ctl)
 	ctl_error("LUMNID_ADDRESS is \"%s\", which is no unix:///path; name "
 	    "lumnid's socket with --socket", address);
 	return NULL;
+}
+
+const char *
+ctl_control_path(const struct ctl *ctl, char *dst, size_t n)
+{
+	const char *path = ctl->control, *slash;
+
+	if (path == NULL && ctl->socket == NULL)
+		path = getenv("LUMNID_CONTROL");
+	if (path != NULL && path[0] != '\0') {
+		(void)snprintf(dst, n, "%s", path);
+		return dst;
+	}
+	path = ctl_socket(ctl);
+	if (path == NULL)
+		return NULL;
+	slash = strrchr(path, '/');
+	(void)snprintf(dst, n, "%.*s%scontrol.sock", slash != NULL ?
+	    (int)(slash - path) : 0, path, slash != NULL ? "/" : "");
+	return dst;
+}
+
+int
+ctl_plain_options(struct ctl *ctl, const struct ctl_command *cmd, int argc,
+    char **argv, int min, int max)
+{
+	static const struct option options[] = {
+		CTL_LONG,
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt, status, n;
+
+	while ((opt = getopt_long(argc, argv, CTL_OPTIONS, options,
+	    NULL)) != -1)
+		if ((status = ctl_option(ctl, cmd, opt, optarg)) >= 0)
+			return status;
+	n = argc - optind;
+	if (n < min)
+		return ctl_usage(cmd, "an argument is missing");
+	if (n > max)
+		return ctl_usage(cmd, "\"%s\" is one argument too many",
+		    argv[optind + max]);
+	return -1;
 }
 
 const char *

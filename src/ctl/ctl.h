@@ -6,20 +6,25 @@
 #define LUMNID_CTL_CTL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/cdefs.h"
 
-/* Exit statuses, the same for all commands. */
+/* Exit statuses, the same for all commands; a table in lumnictl(1). */
 enum ctl_status {
 	CTL_OK,
 	CTL_REFUSED,		/* some of it was refused, or bad */
 	CTL_USAGE,		/* the command line is at fault */
 	CTL_UNREACHABLE,	/* lumnid is not there, or went away */
+	CTL_LATE,		/* not finished in time; lumnid goes on */
+	CTL_HELD,		/* the upstream takes nothing, or it is paused */
 };
 
 struct ctl {
 	const char	*socket;	/* --socket, NULL if not given */
+	const char	*control;	/* --control, the same */
+	bool		 json;
 	int64_t		 timeout_ms;	/* without any progress; 0: for ever */
 	bool		 quiet;
 };
@@ -32,7 +37,9 @@ struct ctl_command {
 	int		(*run)(struct ctl *, int argc, char **argv);
 };
 
-extern const struct ctl_command ctl_change, ctl_dead, ctl_policy, ctl_send;
+extern const struct ctl_command ctl_change, ctl_dead, ctl_drain, ctl_flush,
+    ctl_log_level, ctl_pause, ctl_policy, ctl_reload, ctl_resume, ctl_run,
+    ctl_runs, ctl_send, ctl_spool, ctl_status, ctl_tail, ctl_top;
 
 /* One line on standard error, "lumnictl: " before it. */
 void	ctl_error(const char *fmt, ...) PRINTF_LIKE(1, 2);
@@ -55,20 +62,38 @@ int	ctl_option(struct ctl *, const struct ctl_command *, int opt,
  */
 const char *ctl_socket(const struct ctl *);
 /*
+ * The control socket's path: --control, else LUMNID_CONTROL, else control.sock
+ * beside the stream socket, as lumnid itself derives it. dst: n bytes; returned,
+ * or NULL after a message.
+ */
+const char *ctl_control_path(const struct ctl *, char *dst, size_t n);
+/*
+ * Read the options of a command that has none but those of all; returns -1, or
+ * the exit status. min, max: how many arguments may follow.
+ */
+int	ctl_plain_options(struct ctl *, const struct ctl_command *, int argc,
+	    char **argv, int min, int max);
+/*
  * Text of others for a terminal, cut to fit: control characters (which could
  * steer it) become '?'. Returns dst.
  */
 const char *ctl_clean(const char *, size_t len, char *dst, size_t n);
 
-enum { CTL_OPT_SOCKET = 256, CTL_OPT_TIMEOUT, CTL_OPT_HELP };
+enum { CTL_OPT_SOCKET = 256, CTL_OPT_TIMEOUT, CTL_OPT_HELP, CTL_OPT_CONTROL,
+    CTL_OPT_JSON, CTL_OPT_OWN };
 #define CTL_LONG							\
+	{ "control", required_argument, NULL, CTL_OPT_CONTROL },	\
 	{ "help", no_argument, NULL, CTL_OPT_HELP },			\
+	{ "json", no_argument, NULL, CTL_OPT_JSON },			\
 	{ "quiet", no_argument, NULL, 'q' },				\
 	{ "socket", required_argument, NULL, CTL_OPT_SOCKET },		\
 	{ "timeout", required_argument, NULL, CTL_OPT_TIMEOUT }
 #define CTL_OPTIONS "hq"
 #define CTL_USAGE_TEXT							\
-	"      --socket PATH    lumnid's socket\n"			\
+	"      --json           JSON, for programs\n"			\
+	"      --socket PATH    lumnid's socket for events\n"		\
+	"      --control PATH   lumnid's control socket (control.sock beside "	\
+	"it)\n"								\
 	"      --timeout TIME   give up after so long without progress "	\
 	"(10s; 0: never)\n"						\
 	"  -q, --quiet          print errors only\n"			\
