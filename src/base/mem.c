@@ -79,10 +79,18 @@ mem_setup(void)
 	/*
 	 * Setting any of these also ends glibc's habit of raising the mmap
 	 * threshold to the largest block freed, after which one large message
-	 * would stay in the heap for ever.
+	 * would stay in the heap for ever. What zstd takes anew when bodies
+	 * change their size, some 500 KiB, has to come out of the heap: as a
+	 * mapping of its own it costs more in page faults than compression.
 	 */
-	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024); /* advice: may fail */
-	(void)mallopt(M_TRIM_THRESHOLD, 256 * 1024);
+	(void)mallopt(M_MMAP_THRESHOLD, 1024 * 1024); /* advice: may fail */
+	(void)mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 	(void)mallopt(M_TOP_PAD, 64 * 1024);
 	(void)mallopt(M_ARENA_MAX, 1);
+}
+
+void
+mem_trim(void)
+{
+	(void)malloc_trim(0);	/* there may be nothing to give back */
 }

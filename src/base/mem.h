@@ -25,5 +25,7 @@ void	*mem_dup(const void *, size_t) MUSTUSE;
  * system when freed and the heap does not grow with the largest message.
  */
 void	mem_setup(void);
+/* Give free memory back to the system; for quiet moments. */
+void	mem_trim(void);
 
 #endif

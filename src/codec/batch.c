@@ -62,6 +62,15 @@ batch_free(struct batch *b)
 	free(b);
 }
 
+void
+batch_trim(struct batch *b)
+{
+	ZSTD_freeCCtx(b->zc);
+	b->zc = NULL;
+	buf_free(&b->raw);
+	buf_free(&b->out);
+}
+
 static int
 batch_zstd_fail(struct why *why, size_t r, const char *what)
 {

@@ -17,6 +17,8 @@ struct batch;		/* owns a zstd context and buffers, reused */
 
 struct batch	*batch_new(void);
 void		 batch_free(struct batch *);
+/* Give back what memory it can; the last body goes with it. */
+void		 batch_trim(struct batch *);
 
 /*
  * Begin a body. level: zstd's, 1..19. events_n and json_bytes: how many

@@ -255,6 +255,23 @@ engine_drop_aged(struct engine *e, struct now now)
 		    "storage.max_age"));
 }
 
+/* With nothing at hand, the memory that traffic has taken goes back. */
+static void
+engine_relax(struct engine *e)
+{
+	if (e->books.bytes - e->trimmed < ENGINE_TRIM_BYTES ||
+	    runs_events(e->runs) > 0 || e->sealing != NULL ||
+	    sender_in_flight(e->sender) > 0 ||
+	    spool_waiting(e->spool).batches > 0)
+		return;
+	e->trimmed = e->books.bytes;
+	journal_recent_drop(e->journal);
+	batch_trim(e->batch);
+	event_message_free(&e->message);	/* taken anew */
+	buf_free(&e->scratch);
+	mem_trim();
+}
+
 void
 engine_turn(struct engine *e, struct now now)
 {
@@ -270,6 +287,7 @@ engine_turn(struct engine *e, struct now now)
 	sender_pump(e->sender, now);
 	engine_trim(e, now);
 	engine_prune(e, now);
+	engine_relax(e);
 	/* A removal is a change of the directory: it waits for a round too. */
 	engine_sync_note(e, now);
 }

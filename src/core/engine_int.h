@@ -17,6 +17,8 @@
 #define ENGINE_SEGMENT_BYTES	(8u << 20)
 #define ENGINE_SEGMENT_MIN	(64u << 10)
 #define ENGINE_BUFFER_BYTES	(256u << 10)
+/* With 256 runs of 16 steps interleaved most are sealed within so many. */
+#define ENGINE_RECENT_BYTES	(2u << 20)
 #define ENGINE_RECORDS_BUFFER	(32u << 10)
 #define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
@@ -24,6 +26,7 @@
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)
 #define ENGINE_SEALS_PER_TURN	512
 #define ENGINE_FREE_MAX		(256ull << 20)
+#define ENGINE_TRIM_BYTES	(1u << 20)	/* taken between two trims */
 #define ENGINE_ACKS_MAX		65536	/* that wait; intake pauses above */
 
 /* A batch in the spool that is not durable yet; its events are still live. */
@@ -110,6 +113,7 @@ struct engine {
 	struct mono		 storage_retry;
 	struct mono		 space_next;
 	struct mono		 prune_next, save_next, age_next;
+	uint64_t		 trimmed;	/* books.bytes at the last trim */
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */

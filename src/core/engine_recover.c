@@ -286,6 +286,7 @@ engine_recover_journal(struct engine_recovery *rec, const char *quarantine,
 		.segment_bytes =
 		    engine_segment_bytes(e->conf->storage.journal_max),
 		.buffer_bytes = ENGINE_BUFFER_BYTES,
+		.recent_bytes = ENGINE_RECENT_BYTES,
 		.state = engine_journal_state,
 		.damaged = engine_damaged,
 		.arg = e,

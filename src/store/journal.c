@@ -101,6 +101,7 @@ journal_close(struct journal *j)
 	if (j == NULL)
 		return;
 	seglog_close(j->log);
+	recent_drop(&j->recent);
 	free(j->segs);
 	free(j);
 }
@@ -214,6 +215,7 @@ journal_rollback(struct journal *j, struct journal_mark mark)
 	j->appended = mark.appended;
 	j->events = mark.events;
 	j->segs[j->n - 1].live = mark.live;
+	recent_cut(&j->recent, mark.pos.segno, mark.pos.off);
 	journal_stamp(j);
 }
 
@@ -242,6 +244,7 @@ journal_event(struct journal *j, const char *runid, size_t runid_len,
 	j->segs[j->n - 1].live++;
 	*ret_lsn = ++j->lsn;
 	*ret = (struct journal_place){ pos.segno, pos.off, (uint32_t)len };
+	recent_put(&j->recent, pos.segno, pos.off, json, len);
 	journal_stamp(j);
 	return 0;
 }
@@ -322,6 +325,9 @@ journal_read(struct journal *j, struct journal_place at, size_t runid_len,
 	uint8_t *rec;
 	int r;
 
+	*ret = recent_get(&j->recent, at.segno, at.off, at.len, buf);
+	if (*ret != NULL)
+		return 0;
 	buf_reset(buf, SIZE_MAX);
 	rec = buf_room(buf, SEG_HEAD_LEN + (size_t)len);
 	if (rec == NULL)
@@ -334,6 +340,18 @@ journal_read(struct journal *j, struct journal_place at, size_t runid_len,
 	buf->len = SEG_HEAD_LEN + (size_t)len;
 	*ret = (const char *)rec + SEG_HEAD_LEN + JOURNAL_EVENT_META + runid_len;
 	return 0;
+}
+
+size_t
+journal_recent_used(const struct journal *j)
+{
+	return recent_used(&j->recent);
+}
+
+void
+journal_recent_drop(struct journal *j)
+{
+	recent_drop(&j->recent);
 }
 
 void

@@ -77,6 +77,8 @@ struct journal_replay {
 struct journal_options {
 	uint64_t	segment_bytes;
 	size_t		buffer_bytes;
+	/* Of the newest events so many bytes are kept: a power of two or 0. */
+	size_t		recent_bytes;
 	uint8_t		instance[16];
 	/*
 	 * The state to begin a new segment with; parts are borrowed. Asked
@@ -162,11 +164,17 @@ int	journal_count(struct journal *, unsigned total, uint64_t n,
 	    struct wall, struct why *) MUSTUSE;
 
 /*
- * Read an event's JSON back, checked. runid_len: of its run. buf is scratch;
- * *ret points into it. 0, -EBADMSG (damaged, quarantined) or -errno.
+ * Read an event's JSON back: as it was given where it is still in memory, else
+ * from the file, checked. runid_len: of its run. buf is scratch; *ret is valid
+ * until the next event is appended or read. 0, -EBADMSG (damaged, quarantined)
+ * or -errno.
  */
 int	journal_read(struct journal *, struct journal_place, size_t runid_len,
 	    struct buf *, const char **ret, struct why *) MUSTUSE;
+
+/* The memory that recent events take, and giving it back. */
+size_t	journal_recent_used(const struct journal *);
+void	journal_recent_drop(struct journal *);
 
 /*
  * After journal_open() none of the replayed events is live: the owner adopts

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "store/journal.h"
+#include "store/recent.h"
 
 enum {
 	JOURNAL_STATE = 1,
@@ -47,6 +48,7 @@ struct journal {
 	uint64_t	 newest;	/* batch in a mark that was replayed */
 	struct journal_lost lost;
 	struct buf	 parts;		/* scratch of the replay */
+	struct recent	 recent;	/* the JSON of the newest events */
 };
 
 struct journal_seg *journal_seg(const struct journal *, uint32_t segno);

@@ -332,6 +332,7 @@ journal_open(const char *dir, const char *quarantine,
 	int r;
 
 	j->o = *o;
+	recent_init(&j->recent, o->recent_bytes);
 	buf_init(&j->parts, 0);
 	memcpy(so.instance, o->instance, sizeof so.instance);
 	r = seglog_open(dir, quarantine, &so, &j->log, why);

@@ -121,6 +121,8 @@ draw_size(struct load *ld)
 	bool big = below(ld, 1000) < 41;
 	double n = big ? 3040 * exp(0.49 * z) : 256 * exp(0.655 * z);
 
+	if (ld->opt.size != 0)
+		n = ld->opt.size;
 	return n > EVENT_MAX ? EVENT_MAX : (uint32_t)n;
 }
 
@@ -198,7 +200,7 @@ bool
 load_next(struct load *ld, uint64_t number, struct load_message *ret)
 {
 	msgpack_packer *pk = &ld->pk;
-	char runid[80];
+	char *runid = ret->runid;
 	struct run *r;
 	bool last;
 
@@ -207,7 +209,7 @@ load_next(struct load *ld, uint64_t number, struct load_message *ret)
 	ret->slot = pick_run(ld);
 	r = &ld->runs[ret->slot];
 	last = r->done + 1 == r->length;
-	(void)snprintf(runid, sizeof runid, "%s-%llu", ld->opt.prefix,
+	(void)snprintf(runid, sizeof ret->runid, "%s-%llu", ld->opt.prefix,
 	    (unsigned long long)r->number);
 
 	msgpack_sbuffer_clear(&ld->out);
@@ -231,6 +233,7 @@ load_next(struct load *ld, uint64_t number, struct load_message *ret)
 	if (++r->done == r->length)
 		ld->open--;
 	ld->made++;
+	ret->ends = last;
 	ret->data = ld->out.data;
 	ret->len = ld->out.size;
 	return true;

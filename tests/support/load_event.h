@@ -20,6 +20,7 @@ struct load_options {
 	uint64_t	seed;
 	uint64_t	events;		/* in all */
 	uint32_t	runs;		/* open at once */
+	uint32_t	size;		/* of each event; 0: as measured */
 	const char	*prefix;	/* of the runIds */
 	bool		ack_each;	/* every message asks for an ack */
 	bool		ack_end;	/* the last of each run does */
@@ -30,6 +31,8 @@ struct load_message {
 	size_t		 len;
 	uint32_t	 slot;		/* one run's messages share a slot */
 	bool		 wants_ack;	/* its id is the number of the message */
+	bool		 ends;		/* it is the last of its run */
+	char		 runid[80];
 };
 
 struct load	*load_new(const struct load_options *);

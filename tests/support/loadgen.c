@@ -4,7 +4,9 @@
  *
  * One thread; the runs are spread over the connections, and the events of one
  * run keep to one connection. The clock of an ack runs from the write of its
- * message to the reading of the answer.
+ * message to the reading of the answer. --prepare makes all messages before
+ * the first is sent, so that sending costs no more than the writes; --ends
+ * writes "runId microseconds-since-1970" for the last event of each run.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,11 +36,14 @@ struct gen {
 	unsigned		 connections;
 	double			 rate;		/* events a second; 0: none */
 	uint64_t		 window;	/* acks due at most; 0: any */
+	bool			 prepare;	/* make all before the first write */
 	struct pollfd		 fds[CONNECTIONS_MAX];
 	msgpack_unpacker	 answers[CONNECTIONS_MAX];
+	FILE			*ends;		/* when each run's last was sent */
 	/* By message: when it was sent, then how long its ack took, in us. */
 	int64_t			*times;
 	uint32_t		*sizes;
+	int64_t			 began_us;	/* the first write */
 	uint64_t		 sent, bytes, due, acks, errors, dropped;
 };
 
@@ -48,6 +53,15 @@ now_us(void)
 	struct timespec ts;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int64_t
+wall_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
@@ -238,32 +252,66 @@ wait_turn(struct gen *g, int64_t start_us)
 		poll_answers(g, 0);
 }
 
+static void
+send_one(struct gen *g, const struct load_message *m, int64_t start_us)
+{
+	unsigned i = m->slot % g->connections;
+
+	wait_turn(g, start_us);
+	g->sizes[g->sent] = (uint32_t)m->len;
+	g->bytes += m->len;
+	if (m->wants_ack) {
+		g->times[g->sent] = now_us();
+		g->due++;
+	}
+	g->sent++;
+	if (g->stream != NULL)
+		send_stream(g, i, m->data, m->len);
+	else
+		send_datagram(g, i, m->data, m->len);
+	if (m->ends && g->ends != NULL)
+		(void)fprintf(g->ends, "%s %lld\n", m->runid,
+		    (long long)wall_us());
+}
+
+/* All messages in memory, one behind the other. */
+static struct load_message *
+make_all(const struct gen *g, struct load *ld)
+{
+	struct load_message *all = calloc(g->opt.events, sizeof *all);
+	uint64_t i;
+
+	for (i = 0; all != NULL && load_next(ld, i, &all[i]); i++) {
+		char *copy = malloc(all[i].len);
+
+		if (copy == NULL)
+			die("memory");
+		memcpy(copy, all[i].data, all[i].len);
+		all[i].data = copy;
+	}
+	if (all == NULL)
+		die("memory");
+	return all;
+}
+
 static int64_t
 send_all(struct gen *g)
 {
 	struct load *ld = load_new(&g->opt);
-	int64_t start_us = now_us();
-	struct load_message m;
+	struct load_message *all = g->prepare ? make_all(g, ld) : NULL, m;
+	int64_t start_us = g->began_us = now_us();
+	uint64_t i;
 
-	while (load_next(ld, g->sent, &m)) {
-		unsigned i = m.slot % g->connections;
-
-		wait_turn(g, start_us);
-		g->sizes[g->sent] = (uint32_t)m.len;
-		g->bytes += m.len;
-		if (m.wants_ack) {
-			g->times[g->sent] = now_us();
-			g->due++;
-		}
-		g->sent++;
-		if (g->stream != NULL)
-			send_stream(g, i, m.data, m.len);
-		else
-			send_datagram(g, i, m.data, m.len);
-	}
+	for (i = 0; all != NULL && i < g->opt.events; i++)
+		send_one(g, &all[i], start_us);
+	while (all == NULL && load_next(ld, g->sent, &m))
+		send_one(g, &m, start_us);
 	while (g->due > 0)
 		poll_answers(g, -1);
 	start_us = now_us() - start_us;
+	for (i = 0; all != NULL && i < g->opt.events; i++)
+		free((void *)(uintptr_t)all[i].data);
+	free(all);
 	(void)printf("{\"runs\":%llu,", (unsigned long long)load_runs(ld));
 	load_free(ld);
 	return start_us;
@@ -300,11 +348,12 @@ report(struct gen *g, int64_t took_us)
 		if (g->times[i] < 0)
 			g->times[n++] = g->times[i];
 	qsort(g->times, n, sizeof *g->times, by_time);
-	(void)printf("\"events\":%llu,\"bytes\":%llu,\"seconds\":%.6f,"
+	(void)printf("\"began\":%.6f,\"events\":%llu,\"bytes\":%llu,"
+	    "\"seconds\":%.6f,"
 	    "\"events_per_second\":%.0f,\"cpu_seconds\":%.3f,"
 	    "\"dropped\":%llu,\"acks\":%llu,\"errors\":%llu",
-	    (unsigned long long)g->sent, (unsigned long long)g->bytes,
-	    seconds, (double)g->sent / seconds,
+	    (double)g->began_us / 1e6, (unsigned long long)g->sent,
+	    (unsigned long long)g->bytes, seconds, (double)g->sent / seconds,
 	    (double)ru.ru_utime.tv_sec + (double)ru.ru_stime.tv_sec +
 	    (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6,
 	    (unsigned long long)g->dropped, (unsigned long long)g->acks,
@@ -326,7 +375,7 @@ usage(void)
 	(void)fprintf(stderr, "usage: loadgen --stream PATH | --dgram PATH | "
 	    "--udp PORT\n\t[--events N] [--connections N] [--runs N] "
 	    "[--rate N] [--seed N]\n\t[--prefix TEXT] [--ack none|end|each] "
-	    "[--window N]\n");
+	    "[--window N]\n\t[--size BYTES] [--prepare] [--ends FILE]\n");
 	exit(2);
 }
 
@@ -342,6 +391,9 @@ static const struct option options[] = {
 	{ "prefix", required_argument, NULL, 'p' },
 	{ "ack", required_argument, NULL, 'a' },
 	{ "window", required_argument, NULL, 'w' },
+	{ "size", required_argument, NULL, 'z' },
+	{ "prepare", no_argument, NULL, 'P' },
+	{ "ends", required_argument, NULL, 'e' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -383,6 +435,17 @@ read_option(struct gen *g, int c)
 	case 'w':
 		g->window = strtoull(optarg, NULL, 10);
 		break;
+	case 'z':
+		g->opt.size = (uint32_t)atoi(optarg);
+		break;
+	case 'P':
+		g->prepare = true;
+		break;
+	case 'e':
+		g->ends = fopen(optarg, "we");
+		if (g->ends == NULL)
+			die(optarg);
+		break;
 	default:
 		usage();
 	}
@@ -414,6 +477,8 @@ main(int argc, char **argv)
 		msgpack_unpacker_destroy(&g.answers[i]);
 		(void)close(g.fds[i].fd);
 	}
+	if (g.ends != NULL && fclose(g.ends) != 0)
+		die("--ends");
 	free(g.times);
 	free(g.sizes);
 	return 0;

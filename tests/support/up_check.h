@@ -19,6 +19,7 @@ struct up_span {		/* an event's place in the decoded body */
 };
 
 struct up_request {
+	double		 received;	/* seconds since 1970 */
 	enum up_route	 route;
 	char		 id[200];	/* idempotency key, without quotes */
 	char		 key[200];	/* the bearer's */

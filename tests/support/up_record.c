@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <event2/buffer.h>
@@ -46,15 +45,6 @@ put_quoted(struct evbuffer *b, const char *s)
 	evbuffer_add_printf(b, "%s", json_object_to_json_string_ext(o,
 	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(o);
-}
-
-static double
-wall_seconds(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 static void
@@ -125,7 +115,7 @@ up_record_line(struct up_record *rc, const struct up_request *rq, int status,
 
 	b = evbuffer_new();
 	evbuffer_add_printf(b, "{\"seq\":%" PRIu64 ",\"time\":%.6f,"
-	    "\"route\":\"%s\",\"id\":", rc->sums.requests, wall_seconds(),
+	    "\"route\":\"%s\",\"id\":", rc->sums.requests, rq->received,
 	    up_route_name(rq->route));
 	put_quoted(b, rq->id);
 	evbuffer_add_printf(b, ",\"part\":%ld,\"reason\":\"%s\","

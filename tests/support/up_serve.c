@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/buffer.h>
@@ -28,6 +29,7 @@ struct held {
 
 /* What --cheap writes before each raw body. */
 struct cheap_head {
+	double		received;
 	uint32_t	raw_len;
 	uint8_t		route, zstd;
 	uint32_t	part;
@@ -259,6 +261,7 @@ take_cheaply(struct upstream *up, struct evhttp_request *req,
 	struct cheap_head head;
 
 	memset(&head, 0, sizeof head);
+	head.received = rq->received;
 	head.raw_len = (uint32_t)rq->raw_len;
 	head.route = (uint8_t)rq->route;
 	head.zstd = rq->zstd;
@@ -299,6 +302,15 @@ show(struct evhttp_request *req, const struct up_request *rq)
 	(void)fflush(stdout);
 }
 
+static double
+wall_seconds(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_REALTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 static void
 on_ingest(struct evhttp_request *req, void *arg)
 {
@@ -308,6 +320,7 @@ on_ingest(struct evhttp_request *req, void *arg)
 	struct up_fault fault;
 
 	memset(&rq, 0, sizeof rq);
+	rq.received = wall_seconds();
 	rq.raw_len = evbuffer_get_length(in);
 	rq.raw = evbuffer_pullup(in, -1);
 	up_check_head(&rq, req);
@@ -436,6 +449,7 @@ up_serve_unfold(struct upstream *up)
 		if (raw == NULL ||
 		    fread(raw, 1, head.raw_len, up->cheap) != head.raw_len)
 			break;
+		rq.received = head.received;
 		rq.raw = raw;
 		rq.raw_len = head.raw_len;
 		rq.route = (enum up_route)head.route;
