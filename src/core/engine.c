@@ -332,6 +332,12 @@ engine_deadline(const struct engine *e)
 	return t;
 }
 
+int64_t
+engine_sender_overdue_ms(const struct engine *e, struct now now)
+{
+	return sender_overdue_ms(e->sender, now.mono);
+}
+
 void
 engine_answer(struct engine *e, uint64_t tag, const struct transport_answer *a,
     struct now now)

@@ -106,6 +106,8 @@ void	engine_sync_end(struct engine *, int err, int64_t took_us,
 	    struct now);
 /* How long the round under way has taken so far; 0 when there is none. */
 int64_t	engine_sync_age_ms(const struct engine *, struct now);
+/* How long the sender has left undone what is due; see sender_overdue_ms(). */
+int64_t	engine_sender_overdue_ms(const struct engine *, struct now);
 /* A request has ended. */
 void	engine_answer(struct engine *, uint64_t tag,
 	    const struct transport_answer *, struct now);

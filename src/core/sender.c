@@ -247,6 +247,7 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 		return false;
 	}
 	s->in_flight++;
+	s->last_move = now.mono;
 	s->gate[class].in_flight++;
 	return true;
 }
@@ -328,6 +329,30 @@ sender_pump(struct sender *s, struct now now)
 				break;
 		}
 	}
+	if (sender_deadline(s).us > now.mono.us)
+		s->last_idle = now.mono;
+}
+
+int64_t
+sender_overdue_ms(const struct sender *s, struct mono now)
+{
+	struct mono due = sender_deadline(s);
+	int64_t ms = 0, due_ms = 0;
+
+	/* The transport ends each request in this time, by a time-out. */
+	if (s->in_flight > 0)
+		ms = mono_sub_ms(now, s->last_move) -
+		    s->conf->upstream.timeout_ms;
+	/* Many starts in a row leave something due for many turns. */
+	if (due.us <= now.us && s->last_idle.us != 0) {
+		if (due.us < s->last_move.us)
+			due = s->last_move;
+		if (due.us < s->last_idle.us)
+			due = s->last_idle;
+		due_ms = mono_sub_ms(now, due);
+	}
+	ms = due_ms > ms ? due_ms : ms;
+	return ms > 0 ? ms : 0;
 }
 
 struct mono

@@ -77,6 +77,14 @@ void		 sender_attempts(const struct sender *, bool record,
 bool		 sender_find_run(const struct sender *, uint64_t run_hash,
 		    struct spool_ref *ret);
 
+/*
+ * For how long it has left undone what it could do: start what is due, or see
+ * the end of a request whose time (upstream.timeout) is up. 0 while it makes
+ * progress; so it does when the next try lies ahead. Only a fault of this
+ * program's makes it grow. Call it after sender_pump().
+ */
+int64_t		 sender_overdue_ms(const struct sender *, struct mono now);
+
 /* Start nothing more. */
 void		 sender_stop(struct sender *);
 void		 sender_cancel(struct sender *);

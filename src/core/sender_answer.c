@@ -329,6 +329,7 @@ sender_answer(struct sender *s, uint64_t tag,
 		return;
 	assert(s->in_flight > 0 && s->gate[class].in_flight > 0);
 	s->in_flight--;
+	s->last_move = now.mono;
 	s->gate[class].in_flight--;
 	bool made = slot->raw.data != NULL;
 	bool plain = made && !slot->raw_packed;

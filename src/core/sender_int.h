@@ -51,6 +51,8 @@ struct sender {
 	char			 why[256];
 	uint64_t		 suspect;	/* seq: only it has failed */
 	struct mono		 last_success;
+	struct mono		 last_move;	/* a request began or ended */
+	struct mono		 last_idle;	/* nothing was due */
 
 	/* AIMD: requests allowed at a time, and where doubling ends. */
 	double			 ramp, ramp_knee;

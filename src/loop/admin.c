@@ -2,6 +2,7 @@
 #include "loop/admin.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -16,7 +17,8 @@
 #include "loop/loop.h"
 #include "loop/status.h"
 
-#define ADMIN_SYNC_STUCK_MS	30000	/* then the disk hangs */
+#define ADMIN_SYNC_STUCK_MS	10000	/* then the disk hangs */
+#define ADMIN_SENDER_STUCK_MS	60000	/* then lumnid is at fault */
 
 struct admin {
 	struct loop	*loop;
@@ -119,11 +121,16 @@ static int
 on_health(void *arg, struct buf *b, const char **type)
 {
 	struct admin *a = arg;
-	int64_t ms = engine_sync_age_ms(loop_engine(a->loop), clock_now());
-	bool ok = ms < ADMIN_SYNC_STUCK_MS;
+	struct now now = clock_now();
+	int64_t sync_ms = engine_sync_age_ms(loop_engine(a->loop), now);
+	int64_t sender_ms = engine_sender_overdue_ms(loop_engine(a->loop),
+	    now);
+	bool ok = sync_ms < ADMIN_SYNC_STUCK_MS &&
+	    sender_ms < ADMIN_SENDER_STUCK_MS;
 
-	buf_printf(b, "{\"healthy\":%s,\"sync_under_way_ms\":%lld}\n",
-	    ok ? "true" : "false", (long long)ms);
+	buf_printf(b, "{\"healthy\":%s,\"sync_under_way_ms\":%" PRId64
+	    ",\"sender_overdue_ms\":%" PRId64 "}\n",
+	    ok ? "true" : "false", sync_ms, sender_ms);
 	return ok ? 200 : 503;
 }
 

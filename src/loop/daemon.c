@@ -30,6 +30,7 @@
 #include "loop/out_http.h"
 #include "loop/status.h"
 #include "loop/sync.h"
+#include "loop/watchdog.h"
 
 #define DAEMON_DRAIN_MS		1000	/* for what the sockets hold */
 #define DAEMON_FLIGHT_MS	5000	/* for requests under way */
@@ -53,6 +54,7 @@ struct daemon {
 	struct admin		*admin;
 	struct control		*control;
 	struct status		*status;
+	struct watchdog		*watchdog;
 
 	bool			 stopping;
 	bool			 hurry;		/* a second signal came */
@@ -451,6 +453,7 @@ daemon_open(struct daemon *d, struct why *why)
 	    d);
 	if ((r = daemon_open_control(d, why)) < 0)
 		return r;
+	d->watchdog = watchdog_new(d->loop);
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
 }
@@ -487,6 +490,7 @@ daemon_close(struct daemon *d)
 	if (d->loop != NULL)
 		(void)event_del(&d->ev_stop);
 	status_free(d->status);
+	watchdog_free(d->watchdog);
 	loop_free(d->loop);
 	conf_free(d->conf);
 }

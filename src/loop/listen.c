@@ -33,9 +33,12 @@
 
 #define LISTEN_FDS_START	3	/* SD_LISTEN_FDS_START */
 
-/* Where a socket of this kind goes; NULL: nowhere. */
+/*
+ * Where a socket of this kind goes; NULL: nowhere. name: of LISTEN_FDNAMES.
+ * One of ours has to fit the kind; any other, as the unit's, says nothing.
+ */
 static int *
-listen_inherit_place(struct listen_inherited *li, int fd)
+listen_inherit_place(struct listen_inherited *li, int fd, const char *name)
 {
 	int domain = 0, type = 0, listening = 0;
 	socklen_t len = sizeof domain;
@@ -44,24 +47,33 @@ listen_inherit_place(struct listen_inherited *li, int fd)
 	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
 		return NULL;
-	if (domain == AF_UNIX && type == SOCK_STREAM && listening)
-		return &li->stream;
-	if (domain == AF_UNIX && type == SOCK_DGRAM)
-		return &li->dgram;
-	if ((domain == AF_INET || domain == AF_INET6) && type == SOCK_DGRAM)
-		return &li->udp;
-	return NULL;
+	bool stream = domain == AF_UNIX && type == SOCK_STREAM && listening;
+	bool dgram = domain == AF_UNIX && type == SOCK_DGRAM;
+	bool udp = (domain == AF_INET || domain == AF_INET6) &&
+	    type == SOCK_DGRAM;
+
+	if (strcmp(name, "stream") == 0)
+		return stream ? &li->stream : NULL;
+	if (strcmp(name, "dgram") == 0)
+		return dgram ? &li->dgram : NULL;
+	if (strcmp(name, "udp") == 0)
+		return udp ? &li->udp : NULL;
+	return stream ? &li->stream : dgram ? &li->dgram :
+	    udp ? &li->udp : NULL;
 }
 
 static int
-listen_inherit_one(struct listen_inherited *li, int fd, struct why *why)
+listen_inherit_one(struct listen_inherited *li, int fd, const char *name,
+    struct why *why)
 {
-	int *place = listen_inherit_place(li, fd);
+	int *place = listen_inherit_place(li, fd, name);
 	int flags = fcntl(fd, F_GETFL);
 
 	if (place == NULL)
-		return why_set(why, -EINVAL, "socket activation: descriptor %d "
-		    "is no Unix stream, Unix datagram or UDP socket", fd);
+		return why_set(why, -EINVAL, "socket activation: descriptor "
+		    "%d%s%.64s is no Unix stream, Unix datagram or UDP "
+		    "socket, or not the one of its name", fd,
+		    name[0] != '\0' ? " named " : "", name);
 	if (*place >= 0)
 		return why_set(why, -EINVAL, "socket activation: descriptor %d "
 		    "is a second socket of its kind", fd);
@@ -77,6 +89,8 @@ int
 listen_inherit(struct listen_inherited *li, struct why *why)
 {
 	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
+	char name[256];
 	long n = 0;
 	int r = 0;
 
@@ -84,8 +98,16 @@ listen_inherit(struct listen_inherited *li, struct why *why)
 	if (pid != NULL && fds != NULL && strtol(pid, NULL, 10) == getpid())
 		n = strtol(fds, NULL, 10);
 	for (int fd = LISTEN_FDS_START; r == 0 && fd < LISTEN_FDS_START + n;
-	    fd++)
-		r = listen_inherit_one(li, fd, why);
+	    fd++) {
+		/* Colons part them, sd_listen_fds_with_names(3). */
+		size_t len = names == NULL ? 0 : strcspn(names, ":");
+
+		(void)snprintf(name, sizeof name, "%.*s", (int)len,
+		    names == NULL ? "" : names);
+		if (names != NULL)
+			names += len + (names[len] == ':');
+		r = listen_inherit_one(li, fd, name, why);
+	}
 	(void)unsetenv("LISTEN_PID");
 	(void)unsetenv("LISTEN_FDS");
 	(void)unsetenv("LISTEN_FDNAMES");
@@ -432,7 +454,7 @@ listen_name(int fd, char *dst, size_t n)
 	(void)snprintf(dst, n, "?");
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		return dst;
-	if (ss.ss_family == AF_UNIX)
+	if (ss.ss_family == AF_UNIX)	/* the rest of ss is zero */
 		(void)snprintf(dst, n, "%.*s", (int)sizeof sun->sun_path,
 		    sun->sun_path);
 	else if (getnameinfo((const struct sockaddr *)&ss, len, host,

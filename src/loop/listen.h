@@ -22,8 +22,9 @@ struct listen_inherited {
 
 /*
  * Take the sockets that LISTEN_FDS tells of (sd_listen_fds(3)), and the
- * variables out of the environment. Returns 0, or -EINVAL for one that is of
- * no use here, or of a kind that came before.
+ * variables out of the environment. They go by their kind; the names stream,
+ * dgram and udp (LISTEN_FDNAMES) must be those of that kind. Returns 0, or
+ * -EINVAL for one that is of no use here, or of a kind that came before.
  */
 int	listen_inherit(struct listen_inherited *, struct why *) MUSTUSE;
 

@@ -210,7 +210,8 @@ def test_a_thousand_reloads_under_load(t, count=1000):
     t.daemon.stop()
     # Sealed at once by the next start, as they are idle by its measure.
     t.lumnid(log={"level": "info"}, runs={"idle": "10ms"})
-    t.check_runs(sent, seconds=60)
+    t.check_runs(sent, seconds=60, unordered={
+        "passing", "stream", "udp", "dgram"})
     print(f"# {count} reloads in {took:.1f} s, "
           + ", ".join(f"{k} {len(v)}" for k, v in sent.items()))
 

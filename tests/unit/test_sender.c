@@ -77,6 +77,48 @@ START_TEST(ramps_up_one_by_one)
 }
 END_TEST
 
+/*
+ * Progress, for the watchdog: a request that is never ended stops it, after
+ * its time; an upstream that is away for days does not, nor one that holds.
+ */
+START_TEST(overdue_is_what_was_left_undone)
+{
+	struct world *w = world_new(2, dir, "");
+
+	w->conf->upstream.timeout_ms = 200000;
+	ck_assert_int_eq(engine_sender_overdue_ms(w->engine, w->now), 0);
+	load(w, 3);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_sleep(w, 199000);
+	ck_assert_int_eq(engine_sender_overdue_ms(w->engine, w->now), 0);
+	world_sleep(w, 61000);
+	ck_assert_int_ge(engine_sender_overdue_ms(w->engine, w->now), 59000);
+	ck_assert_int_le(engine_sender_overdue_ms(w->engine, w->now), 61000);
+	world_answer(w, at[0], 503, false, NULL);
+	ck_assert_int_eq(engine_sender_overdue_ms(w->engine, w->now), 0);
+	for (int i = 0; i < 200; i++) {
+		world_sleep(w, 60000);
+		/* Asked between a deadline and its turn, too. */
+		w->now.mono = mono_add_ms(w->now.mono, 100000);
+		ck_assert_int_le(engine_sender_overdue_ms(w->engine, w->now),
+		    100000);
+		world_turn(w);
+		if (world_requests(w, at) == 0) {
+			ck_assert_int_eq(engine_sender_overdue_ms(w->engine,
+			    w->now), 0);
+			continue;
+		}
+		world_answer(w, at[0], i < 100 ? 503 : 401, false, NULL);
+		ck_assert_int_eq(engine_sender_overdue_ms(w->engine, w->now),
+		    0);
+	}
+	world_drain(w);
+	world_check(w);
+	ck_assert_int_eq(engine_sender_overdue_ms(w->engine, w->now), 0);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(one_probe_while_down)
 {
 	struct world *w = world_new(2, dir, "");
@@ -1004,6 +1046,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, ramps_up_one_by_one);
+	tcase_add_test(tc, overdue_is_what_was_left_undone);
 	tcase_add_test(tc, one_probe_while_down);
 	tcase_add_test(tc, retry_after_is_obeyed);
 	tcase_add_test(tc, a_clock_that_jumps_does_no_harm);
