@@ -124,17 +124,37 @@ engine_storage_check(struct engine *e, struct now now)
 		    journal_bytes(e->journal)));
 }
 
+/*
+ * What waits for an ack cannot be written now, for who knows how long: that is
+ * an answer, too. It stays in the buffer, and may be kept all the same. What a
+ * round is at work on is answered when that ends.
+ */
+static void
+engine_flush_failed(struct engine *e, struct engine_acks *acks, uint64_t mark,
+    struct now now)
+{
+	if (!e->syncing)
+		engine_acks_pop(e, acks, mark, EVENT_DEGRADED,
+		    e->storage_why, now.mono);
+}
+
 void
 engine_flush(struct engine *e, struct now now)
 {
 	struct why why = { "" };
 	int r = journal_flush(e->journal, &why);
 
-	if (r < 0)
+	if (r < 0) {
 		engine_storage_fault(e, r, "journal", &why, now);
+		engine_flush_failed(e, &e->acks, journal_appended(e->journal),
+		    now);
+	}
 	r = spool_flush(e->spool, &why);
-	if (r == 0)
-		r = spool_flush(e->records, &why);
+	if (r == 0 && (r = spool_flush(e->records, &why)) < 0) {
+		engine_storage_fault(e, r, "records", &why, now);
+		engine_flush_failed(e, &e->record_acks,
+		    spool_seq(e->records), now);
+	}
 	if (r < 0) {
 		/* Seal no more into a buffer that cannot be written. */
 		engine_storage_fault(e, r, "spool", &why, now);
