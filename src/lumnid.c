@@ -16,6 +16,7 @@
 #include "config.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/secret.h"
 #include "base/why.h"
 #include "core/check_spool.h"
 #include "core/conf.h"
@@ -37,10 +38,13 @@ struct lumnid_options {
 	const char		*key_file;
 	const char		*spool;		/* NULL: storage.dir */
 	bool			 verbose;
+	bool			 core_dumps;
+	struct secret		*env_key;	/* LUMNI_API_KEY; NULL: none */
 };
 
 static const char lumnid_usage[] =
     "usage: lumnid [-v] [-c FILE] [--upstream URL] [--key-file FILE]\n"
+    "              [--core-dumps]\n"
     "       lumnid [-c FILE] --check-config | --print-config\n"
     "       lumnid [-c FILE] --check-spool [DIR]\n"
     "       lumnid --print-example | --version | --help\n"
@@ -52,6 +56,7 @@ static const char lumnid_usage[] =
     "      --upstream URL    upstream.url, as in https://host\n"
     "      --key-file FILE   upstream.api_key_file\n"
     "  -v, --verbose         log.level: debug\n"
+    "      --core-dumps      allow core dumps and debuggers (lumnid(8))\n"
     "      --check-config    say whether the configuration is good, and exit\n"
     "      --check-spool     read all of DIR (storage.dir), change nothing, and\n"
     "                        say what waits there and what is damaged; exit status\n"
@@ -87,6 +92,9 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 		return r;
 	if (o->upstream != NULL)
 		r = conf_set(conf, "upstream.url", o->upstream, why);
+	/* It was taken out of the environment at the start. */
+	if (conf->upstream.api_key == NULL)
+		conf->upstream.api_key = secret_ref(o->env_key);
 	if (r == 0 && o->key_file != NULL)
 		r = conf_set(conf, "upstream.api_key_file", o->key_file, why);
 	if (r == 0 && o->verbose)
@@ -107,12 +115,14 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 static int
 lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 {
-	enum { UPSTREAM = 256, KEY_FILE, CHECK, PRINT, SPOOL, EXAMPLE, VERSION_, HELP };
+	enum { UPSTREAM = 256, KEY_FILE, CORE_DUMPS, CHECK, PRINT, SPOOL,
+	    EXAMPLE, VERSION_, HELP };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "upstream", required_argument, NULL, UPSTREAM },
 		{ "key-file", required_argument, NULL, KEY_FILE },
+		{ "core-dumps", no_argument, NULL, CORE_DUMPS },
 		{ "check-config", no_argument, NULL, CHECK },
 		{ "print-config", no_argument, NULL, PRINT },
 		{ "check-spool", no_argument, NULL, SPOOL },
@@ -136,6 +146,9 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 			break;
 		case KEY_FILE:
 			o->key_file = optarg;
+			break;
+		case CORE_DUMPS:
+			o->core_dumps = true;
 			break;
 		case CHECK:
 			o->action = LUMNID_CHECK_CONFIG;
@@ -219,6 +232,11 @@ main(int argc, char **argv)
 		return lumnid_flush(status);
 	if (o.action == LUMNID_CHECK_SPOOL)
 		return lumnid_check_spool(&o);
+	o.env_key = secret_from_env("LUMNI_API_KEY");
+	if (!o.core_dumps && o.action == LUMNID_RUN && secret_harden() < 0) {
+		(void)fprintf(stderr, "lumnid: prctl: %s\n", strerror(errno));
+		return 1;
+	}
 	if (lumnid_load(&o, &conf, &why) < 0) {
 		(void)fprintf(stderr, "lumnid: %s\n", why.text);
 		return 2;
@@ -236,9 +254,9 @@ main(int argc, char **argv)
 		conf_free(conf);
 		return lumnid_flush(0);
 	}
-	if (daemon_run(conf, lumnid_load, &o, &why) < 0) {
+	status = daemon_run(conf, lumnid_load, &o, &why) < 0 ? 1 : 0;
+	if (status != 0)
 		(void)fprintf(stderr, "lumnid: %s\n", why.text);
-		return 1;
-	}
-	return 0;
+	secret_unref(o.env_key);
+	return status;
 }

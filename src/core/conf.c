@@ -44,10 +44,7 @@ conf_free(struct conf *cf)
 		return;
 	for (size_t i = 0; i < conf_keys_n; i++)
 		conf_value_free(cf, &conf_keys[i]);
-	if (cf->upstream.api_key != NULL)
-		explicit_bzero(cf->upstream.api_key,
-		    strlen(cf->upstream.api_key));
-	free(cf->upstream.api_key);
+	secret_unref(cf->upstream.api_key);
 	free(cf->file);
 	free(cf->origins);
 	free(cf->lines);
@@ -129,7 +126,8 @@ take_environment(struct conf *cf, struct why *why)
 	const char *api_key = getenv("LUMNI_API_KEY");
 
 	if (api_key != NULL && api_key[0] != '\0')
-		cf->upstream.api_key = mem_strdup(api_key);
+		cf->upstream.api_key = secret_new("", api_key,
+		    strlen(api_key));
 	return take_credential(cf, why);
 }
 
@@ -315,6 +313,11 @@ conf_check(const struct conf *cf, struct why *why)
 		return why_set(why, -EINVAL, "%s%supstream.url is not set; it "
 		    "says where runs are delivered, as in https://host",
 		    cf->file, cf->file[0] != '\0' ? ": " : "");
+	if (cf->upstream.unix_socket[0] != '\0' &&
+	    conf_addr_url_socket(cf->upstream.url, NULL, 0))
+		return fail_key(cf, "upstream.unix_socket", why, "is set "
+		    "beside an upstream.url that names a socket itself; take "
+		    "one of them out");
 	if (cf->upstream.key_file[0] != '\0' &&
 	    cf->upstream.cert_file[0] == '\0')
 		return fail_key(cf, "upstream.key_file", why,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/cdefs.h"
+#include "base/secret.h"
 #include "base/why.h"
 
 enum conf_http { CONF_HTTP_AUTO, CONF_HTTP_1_1, CONF_HTTP_2 };
@@ -42,7 +43,7 @@ struct conf {
 		char		*url;		/* no slash at its end */
 		char		*unix_socket;
 		char		*api_key_file;
-		char		*api_key;	/* from LUMNI_API_KEY */
+		struct secret	*api_key;	/* from LUMNI_API_KEY */
 		int64_t		 timeout_ms;
 		uint64_t	 connections;
 		int		 http;		/* enum conf_http */

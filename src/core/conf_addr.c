@@ -4,9 +4,11 @@
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "core/conf_addr.h"
 
+#define UNIX_SCHEME	"http+unix://"
 #define HOST_MAX	255	/* letters of a host's name */
 
 static bool
@@ -159,18 +161,106 @@ addr_is_path(const char *s)
 	return true;
 }
 
+static int
+addr_hex(char c)
+{
+	if (is_digit(c))
+		return c - '0';
+	c |= 'a' - 'A';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Undo the escapes (RFC 3986 2.1); the length, or -1 for a bad one. */
+static int
+addr_unescape(const char *s, char *dst, size_t n)
+{
+	size_t len = 0;
+
+	for (; *s != '\0'; s++) {
+		char c = *s;
+		if (c == '%') {
+			int high = addr_hex(s[1]);
+			int low = high < 0 ? -1 : addr_hex(s[2]);
+			if (low < 0 || high * 16 + low == 0)
+				return -1;
+			c = (char)(high * 16 + low);
+			s += 2;
+		}
+		if (len + 1 < n)
+			dst[len] = c;
+		len++;
+	}
+	if (n > 0)
+		dst[len < n ? len : n - 1] = '\0';
+	return (int)len;
+}
+
+bool
+conf_addr_url_socket(const char *url, char *dst, size_t n)
+{
+	const size_t len = strlen(UNIX_SCHEME);
+
+	if (strncmp(url, UNIX_SCHEME, len) != 0)
+		return false;
+	(void)addr_unescape(url + len, dst, n);	/* checked before */
+	return true;
+}
+
+/* What stands behind http+unix:// */
+static int
+addr_check_socket(const char *path, struct why *why)
+{
+	struct sockaddr_un un;
+
+	if (path[0] != '/')
+		return why_set(why, -EINVAL, "must have three slashes before "
+		    "the socket's path, as in http+unix:///run/lumni.sock");
+	if (!addr_is_path(path))
+		return why_set(why, -EINVAL,
+		    "has a letter in its path that must be escaped");
+	int len = addr_unescape(path, un.sun_path, sizeof un.sun_path);
+	if (len < 0)
+		return why_set(why, -EINVAL,
+		    "has a %% that no two hexadecimal digits follow");
+	if ((size_t)len >= sizeof un.sun_path)
+		return why_set(why, -EINVAL, "has a longer path than the %zu "
+		    "bytes that a socket's may have",
+		    sizeof un.sun_path - 1);
+	if (path[len - 1] == '/')
+		return why_set(why, -EINVAL, "must name a socket, not a "
+		    "directory");
+	return 0;
+}
+
+/* The documented address of the API, pasted whole. */
+static int
+addr_check_base(const char *base, struct why *why)
+{
+	const char *ours = strstr(base, "/v1/ingest");
+
+	if (ours == NULL)
+		return 0;
+	return why_set(why, -EINVAL, "must end before \"%s\", which "
+	    "lumnid adds", ours);
+}
+
 int
 conf_addr_check_url(const char *url, struct why *why)
 {
 	const char *host;
 
+	if (strncmp(url, UNIX_SCHEME, strlen(UNIX_SCHEME)) == 0) {
+		int r = addr_check_base(url, why);
+		return r < 0 ? r :
+		    addr_check_socket(url + strlen(UNIX_SCHEME), why);
+	}
 	if (strncmp(url, "https://", 8) == 0)
 		host = url + 8;
 	else if (strncmp(url, "http://", 7) == 0)
 		host = url + 7;
 	else
 		return why_set(why, -EINVAL,
-		    "must begin with https:// or http://");
+		    "must begin with https://, http:// or http+unix://");
 	if (strchr(host, '?') != NULL || strchr(host, '#') != NULL)
 		return why_set(why, -EINVAL,
 		    "must have no query and no fragment");
@@ -185,12 +275,7 @@ conf_addr_check_url(const char *url, struct why *why)
 	if (!addr_is_path(base))
 		return why_set(why, -EINVAL,
 		    "has a letter in its path that must be escaped");
-	/* The documented address of the API, pasted whole. */
-	const char *ours = strstr(base, "/v1/ingest");
-	if (ours != NULL)
-		return why_set(why, -EINVAL, "must end before \"%s\", which "
-		    "lumnid adds", ours);
-	return 0;
+	return addr_check_base(base, why);
 }
 
 int

@@ -17,8 +17,16 @@ int	conf_addr_parse(const char *, struct sockaddr_storage *ret,
 /* Can only this host reach it? */
 bool	conf_addr_is_loopback(const struct sockaddr_storage *);
 
-/* http(s)://host[:port][/base], nothing else. Returns 0 or -EINVAL. */
+/*
+ * http(s)://host[:port][/base], or http+unix:///path/of/a/socket (its letters
+ * may be escaped as %20), nothing else. Returns 0 or -EINVAL.
+ */
 int	conf_addr_check_url(const char *, struct why *) MUSTUSE;
+/*
+ * Is this URL, which conf_addr_check_url() found good, of a Unix socket? dst:
+ * n bytes for its path, or NULL with 0.
+ */
+bool	conf_addr_url_socket(const char *, char *dst, size_t n);
 /* "none", or http, https, socks5 or socks5h://[user:password@]host[:port]. */
 int	conf_addr_check_proxy(const char *, struct why *) MUSTUSE;
 

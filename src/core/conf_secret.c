@@ -74,7 +74,7 @@ static int
 environment_key(const struct conf *cf, char *dst, size_t n,
     int64_t *ret_mtime_ns, struct why *why)
 {
-	const char *key = cf->upstream.api_key;
+	const char *key = secret_text(cf->upstream.api_key);
 	int r = take_key(key, strlen(key), "LUMNI_API_KEY", dst, n, why);
 
 	if (r == 0 && ret_mtime_ns != NULL)

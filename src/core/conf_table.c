@@ -366,7 +366,8 @@ conf_type_text(const struct conf_key *key)
 	case CONF_ADDRESS:
 		return "an address such as 127.0.0.1:8842";
 	case CONF_URL:
-		return "a URL such as https://host/base";
+		return "a URL such as https://host/base or "
+		    "http+unix:///run/lumni.sock";
 	case CONF_PROXY:
 		return "a proxy's URL such as http://host:3128";
 	case CONF_GROUP:

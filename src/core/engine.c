@@ -218,14 +218,19 @@ static void
 engine_prune(struct engine *e, struct now now)
 {
 	const struct conf *conf = e->conf;
+	int64_t max_ms = conf->storage.dead_max_age_ms;
+	struct wall oldest = { INT64_MIN };
 	struct why why;
 
+	/* Each turn, so that the clock is watched. */
+	if (max_ms == 0 || !age_limit(&e->dead_age, now, max_ms, &oldest))
+		oldest.us = INT64_MIN;
 	if (now.mono.us < e->prune_next.us &&
 	    dead_stats(e->dead).bytes <= conf->storage.dead_max)
 		return;
-	e->prune_next = mono_add_ms(now.mono, ENGINE_PRUNE_MS);
-	uint64_t n = dead_prune(e->dead, conf->storage.dead_max,
-	    conf->storage.dead_max_age_ms, now.wall);
+	e->prune_next = mono_add_ms(now.mono, max_ms > 0 &&
+	    max_ms < ENGINE_PRUNE_MS ? max_ms : ENGINE_PRUNE_MS);
+	uint64_t n = dead_prune(e->dead, conf->storage.dead_max, oldest);
 	if (n == 0)
 		return;
 	e->books.total[BOOKS_DEAD_DELETED] += n;
@@ -241,13 +246,14 @@ static void
 engine_drop_aged(struct engine *e, struct now now)
 {
 	int64_t max_ms = e->conf->storage.max_age_ms;
-	struct wall oldest, limit = { now.wall.us - max_ms * 1000 };
+	struct wall oldest, limit;
 	uint64_t n;
 
 	if (max_ms == 0 || now.mono.us < e->age_next.us)
 		return;
 	e->age_next = mono_add_ms(now.mono, ENGINE_SPACE_MS);
-	if (!spool_oldest(e->spool, &oldest) || oldest.us >= limit.us)
+	if (!age_limit(&e->age, now, max_ms, &limit) ||
+	    !spool_oldest(e->spool, &oldest) || oldest.us >= limit.us)
 		return;
 	n = sender_drop_aged(e->sender, limit, ENGINE_SEALS_PER_TURN);
 	if (n > 0)

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "codec/batch.h"
+#include "core/age.h"
 #include "core/engine.h"
 #include "core/runs.h"
 #include "core/sender.h"
@@ -114,6 +115,7 @@ struct engine {
 	struct mono		 space_next;
 	struct mono		 prune_next, save_next, age_next;
 	uint64_t		 trimmed;	/* books.bytes at the last trim */
+	struct age		 age, dead_age;	/* of storage.max_age, ... */
 	bool			 below_floor;
 	bool			 spool_full;
 	uint64_t		 drop_credit;	/* bytes given up, not yet freed */

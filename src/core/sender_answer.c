@@ -309,10 +309,12 @@ sender_conflict(struct sender *s, int class, struct slot *slot,
     const struct transport_answer *a, const struct verdict_ruling *ru,
     struct now now)
 {
-	if (a->status != 409 || !slot->doubt ||
-	    slot->conflicts == SENDER_CONFLICTS_MAX)
+	if (a->status != 409 || !slot->doubt)
 		return false;
-	slot->conflicts++;
+	if (slot->conflict.us == 0)
+		slot->conflict = now.mono;
+	else if (mono_sub_ms(now.mono, slot->conflict) >= SENDER_CONFLICT_MS)
+		return false;
 	sender_set_aside(s, class, slot, a, ru->retry_after_ms, now);
 	return true;
 }

@@ -21,7 +21,7 @@ enum { SENDER_RECORDS, SENDER_RUNS, SENDER_CLASSES };
 #define SENDER_HOLD_MIN_MS	10000
 #define SENDER_PER_TURN		64	/* requests started in one turn */
 #define SENDER_STALE_MAX	4	/* then it counts as a failure */
-#define SENDER_CONFLICTS_MAX	8	/* then a 409 is a refusal: ~2 min */
+#define SENDER_CONFLICT_MS	(5 * 60 * 1000)	/* then a 409 is a refusal */
 #define SENDER_NO_CODING_MS	(60 * 60 * 1000)
 
 /* A wrong configuration closes a class's gate, but for a slow probe. */

@@ -156,14 +156,16 @@ sender_split_build(struct sender *s, struct slot *slot,
 	return r;
 }
 
-/* Another piece, under an id that this process has not used. */
+/*
+ * Another piece, under an id that this process has not used. An earlier one
+ * may have, of any piece: its marks are lost where it lost power.
+ */
 static void
 sender_split_fresh(struct slot *slot)
 {
 	slot->attempts = 0;
 	slot->doubt = slot->inherited;
-	if (!slot->doubt)
-		slot->conflicts = 0;
+	slot->conflict = (struct mono){ 0 };
 }
 
 static void
@@ -251,7 +253,7 @@ sender_split_advance(struct sender *s, int class, struct slot *slot,
 	    n - dead - again, dead, NULL);
 	slot->lo = slot->hi;
 	slot->hi = window_piece_end(slot->ref.events, slot->lo);
-	slot->inherited = false;
+	slot->letter = 0;
 	sender_split_fresh(slot);
 	window_put_back(&s->window[class], slot, (struct mono){ 0 }, now.mono,
 	    false);
@@ -277,7 +279,8 @@ sender_split_bury(struct sender *s, int class, struct slot *slot,
 		r = buf_error(&text);
 		if (r == 0)
 			r = dead_write(s->env.dead, now.wall, b->id,
-			    p.events[0].index, (uint32_t)p.n, text.data,
+			    p.events[0].index, (uint32_t)p.n,
+			    slot->inherited || slot->letter != 0, text.data,
 			    text.len, &why);
 		sender_pick_free(s, &p);
 	}

@@ -84,7 +84,7 @@ window_init(struct window *w, struct spool *spool, size_t n)
 {
 	memset(w, 0, sizeof *w);
 	w->spool = spool;
-	w->inherited = spool_durable(spool);
+	w->inherited = spool_seq(spool);
 	w->slots_n = n;
 	w->slots = mem_zalloc(n * sizeof *w->slots);
 	w->buckets_n = n;
@@ -142,11 +142,12 @@ window_add(struct window *w, const struct spool_ref *ref)
 	window_list_remove(&w->free, s);
 	s->generation++;
 	s->attempts = s->stale = 0;
+	s->letter = 0;
 	s->not_before = (struct mono){ 0 };
 	s->spool = w->spool;
 	s->ref = *ref;
 	s->doubt = s->inherited = ref->seq <= w->inherited;
-	s->conflicts = 0;
+	s->conflict = (struct mono){ 0 };
 	/*
 	 * It was being cut in pieces when the process ended. The piece that
 	 * was under way is met again under its own id: what begins here is

@@ -34,8 +34,8 @@ struct slot {
 	 * answer, or another process sent it.
 	 */
 	bool		 doubt;
-	bool		 inherited;	/* nothing of it was finished here */
-	uint32_t	 conflicts;	/* 409s while in doubt */
+	bool		 inherited;	/* of an earlier process */
+	struct mono	 conflict;	/* the first 409 while in doubt; or 0 */
 	size_t		 json_len;	/* of the request, before any coding */
 	struct spool	*spool;
 	struct spool_ref ref;

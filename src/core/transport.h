@@ -75,8 +75,9 @@ struct transport {
 	/* Read key file and TLS material anew; 0 or -errno. */
 	int	(*reload)(struct transport *, struct why *);
 	/*
-	 * A number that changes when the API key's file changes (from its
-	 * time and inode); asked every 2 s while the upstream refuses us.
+	 * A number that changes when the API key's file, or one of TLS,
+	 * changes (from its times and inode); asked every 2 s while the
+	 * upstream refuses us.
 	 * May be NULL.
 	 */
 	uint64_t (*key_stamp)(struct transport *);

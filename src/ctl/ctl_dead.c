@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,9 @@ static const char dead_usage[] =
     "\n"
     "Events that the upstream has refused for good lie in letters, one file\n"
     "each. retry hands a letter's events to lumnid again, as a later part of\n"
-    "their run, and deletes the letter once they are on lumnid's disk.\n"
+    "their run, and deletes the letter once they are on lumnid's disk. Several\n"
+    "letters go in the order of their events, however they are named; where\n"
+    "one fails, the later ones of its run are kept too.\n"
     "\n"
     "  -d, --dir DIR        where the letters are (" DEAD_DIR ")\n"
     "  -a, --all            all letters\n"
@@ -44,6 +48,8 @@ struct dead {
 	const char	*dir;
 	char		**names;
 	size_t		 n;
+	char		**behind;	/* runs of which a letter failed */
+	size_t		 behind_n;
 };
 
 static int
@@ -55,12 +61,60 @@ dead_is_letter(const struct dirent *d)
 	    strcmp(d->d_name + n - 5, ".json") == 0;
 }
 
-/* All letters, oldest first: their names begin with the time. */
+/*
+ * "<time>-<instance>-<batch>-<first index>+<events>.json": which batch of
+ * lumnid's, and where in it? Zeros for any other name.
+ */
+static void
+dead_place(const char *name, uint64_t *ret_batch, uint64_t *ret_index)
+{
+	const char *at = strchr(name, '-');
+
+	*ret_batch = *ret_index = 0;
+	if (at != NULL)
+		at = strchr(at + 1, '-');
+	if (at == NULL)
+		return;
+	at += at[1] == 'r' ? 2 : 1;	/* a record's */
+	char *end;
+	*ret_batch = strtoull(at, &end, 10);
+	if (*end == '-')
+		*ret_index = strtoull(end + 1, NULL, 10);
+}
+
+/* In the order of the events: batches are numbered as they are made. */
+static int
+dead_compare_events(const void *a, const void *b)
+{
+	const char *x = *(char *const *)a, *y = *(char *const *)b;
+	uint64_t batch[2], index[2];
+
+	dead_place(x, &batch[0], &index[0]);
+	dead_place(y, &batch[1], &index[1]);
+	if (batch[0] != batch[1])
+		return batch[0] < batch[1] ? -1 : 1;
+	if (index[0] != index[1])
+		return index[0] < index[1] ? -1 : 1;
+	return strcmp(x, y);
+}
+
+/* By time, with which the names begin; then in the order of the events. */
+static int
+dead_compare_time(const struct dirent **a, const struct dirent **b)
+{
+	const char *x = (*a)->d_name, *y = (*b)->d_name;
+	size_t n = strcspn(x, "-");
+	int r = strncmp(x, y, n + 1);
+
+	return r != 0 ? r : dead_compare_events(&x, &y);
+}
+
+/* All letters, oldest first. */
 static int
 dead_list_names(struct dead *d)
 {
 	struct dirent **list;
-	int n = scandir(d->dir, &list, dead_is_letter, alphasort);
+	int n = scandir(d->dir, &list, dead_is_letter, dead_compare_time);
 
 	if (n < 0) {
 		ctl_error("%s: %s%s", d->dir, strerror(errno),
@@ -221,17 +275,14 @@ dead_message(struct json_object *letter)
 	return m;
 }
 
+/* Hand the events over; 0 once they are on lumnid's disk. */
 static int
-dead_retry(struct dead *d, const char *name)
+dead_send(struct dead *d, const char *name, struct json_object *letter)
 {
-	struct json_object *letter = dead_read(d, name), *m;
+	struct json_object *m = dead_message(letter);
 	struct why why = { "" };
 	struct buf b;
 
-	if (letter == NULL)
-		return CTL_REFUSED;
-	m = dead_message(letter);
-	json_object_put(letter);
 	if (m == NULL) {
 		ctl_error("%s: there are no events in it", name);
 		return CTL_REFUSED;
@@ -243,11 +294,40 @@ dead_retry(struct dead *d, const char *name)
 		fatal("out of memory");
 	int status = ctl_ask(d->ctl, &b, 1, &why);
 	buf_free(&b);
-	if (status != CTL_OK) {
+	if (status != CTL_OK)
 		ctl_error("%s: %s; the letter is kept", name, why.text);
-		return status;
+	return status;
+}
+
+static bool
+dead_is_behind(const struct dead *d, const char *run)
+{
+	for (size_t i = 0; i < d->behind_n; i++)
+		if (strcmp(d->behind[i], run) == 0)
+			return true;
+	return false;
+}
+
+static int
+dead_retry(struct dead *d, const char *name)
+{
+	struct json_object *letter = dead_read(d, name);
+	int status;
+
+	if (letter == NULL)
+		return CTL_REFUSED;
+	const char *run = dead_string(letter, "runId");
+	if (dead_is_behind(d, run)) {
+		ctl_error("%s: kept, as an earlier letter of its run is",
+		    name);
+		status = CTL_REFUSED;
+	} else if ((status = dead_send(d, name, letter)) != CTL_OK) {
+		d->behind = mem_grow(d->behind, d->behind_n + 1,
+		    sizeof *d->behind);
+		d->behind[d->behind_n++] = mem_strdup(run);
 	}
-	return dead_delete(d, name);
+	json_object_put(letter);
+	return status == CTL_OK ? dead_delete(d, name) : status;
 }
 
 static int
@@ -256,11 +336,14 @@ dead_each(struct dead *d, int (*fn)(struct dead *, const char *), bool all,
 {
 	int status = CTL_OK;
 	size_t n = all ? d->n : (size_t)argc;
+	char **names = all ? d->names : argv;
 
 	if (!all && argc == 0)
 		return ctl_usage(&ctl_dead, "name a LETTER, or --all");
+	if (n > 0)
+		qsort(names, n, sizeof *names, dead_compare_events);
 	for (size_t i = 0; i < n; i++) {
-		int r = fn(d, all ? d->names[i] : argv[i]);
+		int r = fn(d, names[i]);
 		if (r == CTL_UNREACHABLE)
 			return r;	/* so it is for all others */
 		if (r != CTL_OK)
@@ -323,6 +406,9 @@ dead_run(struct ctl *ctl, int argc, char **argv)
 	for (size_t i = 0; i < d.n; i++)
 		free(d.names[i]);
 	free(d.names);
+	for (size_t i = 0; i < d.behind_n; i++)
+		free(d.behind[i]);
+	free(d.behind);
 	return status;
 }
 

@@ -1,4 +1,4 @@
-/* http_key: keeps the key in one place in memory, and wipes it at the end. */
+/* http_key: keeps the key in one place in memory (base/secret.h). */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,16 +20,13 @@ struct http_key {
 	struct timespec	 mtime;		/* of the file, when it was read */
 	struct timespec	 ctime;
 	ino_t		 ino;
-	char		 line[sizeof HTTP_KEY_HEAD + HTTP_KEY_MAX];
+	struct secret	*line;		/* NULL before the first */
 };
 
 struct http_key *
 http_key_new(void)
 {
-	struct http_key *k = mem_zalloc(sizeof *k);
-
-	(void)snprintf(k->line, sizeof k->line, HTTP_KEY_HEAD);
-	return k;
+	return mem_zalloc(sizeof(struct http_key));
 }
 
 void
@@ -37,7 +34,7 @@ http_key_free(struct http_key *k)
 {
 	if (k == NULL)
 		return;
-	explicit_bzero(k, sizeof *k);
+	secret_unref(k->line);
 	free(k);
 }
 
@@ -75,10 +72,8 @@ http_key_is_stale(struct http_key *k, const struct conf *conf)
 
 int
 http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
-    const char **ret_line, struct why *why)
+    struct secret **ret_line, struct why *why)
 {
-	const size_t head = sizeof HTTP_KEY_HEAD - 1;
-
 	if (!k->read || mono_sub_ms(now, k->checked) >= HTTP_KEY_CHECK_MS) {
 		/* First the look, then the read: no change goes unseen. */
 		bool stale = http_key_is_stale(k, conf);
@@ -87,8 +82,11 @@ http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
 		if (stale || !k->read || k->error != 0) {
 			k->error = conf_api_key(conf, key, sizeof key, NULL,
 			    &k->why);
-			if (k->error == 0)
-				memcpy(k->line + head, key, strlen(key) + 1);
+			if (k->error == 0) {
+				secret_unref(k->line);
+				k->line = secret_new(HTTP_KEY_HEAD, key,
+				    strlen(key));
+			}
 			explicit_bzero(key, sizeof key);
 		}
 		k->read = true;
@@ -101,21 +99,26 @@ http_key_line(struct http_key *k, const struct conf *conf, struct mono now,
 }
 
 uint64_t
-http_key_stamp(struct http_key *k, const struct conf *conf)
+http_key_file_stamp(const char *path)
 {
-	const char *path = conf->upstream.api_key_file;
 	struct stat st;
 
 	if (path[0] == '\0' || stat(path, &st) < 0)
 		return 0;
-	/*
-	 * Who asks will send as soon as it has changed, and then the file is
-	 * read, not believed to be what it was within the last second.
-	 */
-	k->checked.us = 0;
 	return (uint64_t)st.st_ino * 0x9e3779b97f4a7c15u ^
 	    (uint64_t)st.st_mtim.tv_sec << 32 ^
 	    (uint64_t)st.st_mtim.tv_nsec << 1 ^
 	    (uint64_t)st.st_ctim.tv_sec << 17 ^
 	    (uint64_t)st.st_ctim.tv_nsec;
+}
+
+uint64_t
+http_key_stamp(struct http_key *k, const struct conf *conf)
+{
+	/*
+	 * Who asks will send as soon as it has changed, and then the file is
+	 * read, not believed to be what it was within the last second.
+	 */
+	k->checked.us = 0;
+	return http_key_file_stamp(conf->upstream.api_key_file);
 }

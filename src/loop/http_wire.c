@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/un.h>
 
 #include "config.h"
 #include "base/mem.h"
+#include "core/conf_addr.h"
 #include "loop/http_wire.h"
 
 #define HTTP_WIRE_ANSWER_MAX	(256 * 1024)	/* kept of an answer's body */
@@ -169,6 +171,8 @@ static CURLcode
 http_request_set_route(CURL *easy, const struct conf *conf)
 {
 	const char *proxy = conf->upstream.proxy;
+	const char *socket_path = conf->upstream.unix_socket;
+	char from_url[sizeof ((struct sockaddr_un *)0)->sun_path];
 	int64_t connect_ms = conf->upstream.timeout_ms;
 	long version = http_request_version(conf);
 	CURLcode r = CURLE_OK;
@@ -191,14 +195,17 @@ http_request_set_route(CURL *easy, const struct conf *conf)
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_TIMEOUT_MS, (long)conf->upstream.timeout_ms);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
+	if (conf_addr_url_socket(conf->upstream.url, from_url,
+	    sizeof from_url))
+		socket_path = from_url;
 	/* Without it the environment decides; "" is no proxy at all. */
-	if (strcmp(proxy, "none") == 0)
+	if (strcmp(proxy, "none") == 0 || socket_path[0] != '\0')
 		SET(CURLOPT_PROXY, "");
 	else if (proxy[0] != '\0')
 		SET(CURLOPT_PROXY, proxy);
 	SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-	if (conf->upstream.unix_socket[0] != '\0')
-		SET(CURLOPT_UNIX_SOCKET_PATH, conf->upstream.unix_socket);
+	if (socket_path[0] != '\0')
+		SET(CURLOPT_UNIX_SOCKET_PATH, socket_path);
 	return r;
 }
 
@@ -232,15 +239,13 @@ http_request_set_callbacks(CURL *easy, struct http_request *rq)
 	return r;
 }
 
-static void	http_request_wipe_key(struct http_request *);
-
 static void
 http_request_free(struct http_request *rq)
 {
 	http_request_stop(rq);
 	if (rq->easy != NULL)
 		curl_easy_cleanup(rq->easy);
-	http_request_wipe_key(rq);
+	secret_unref(rq->key_line);
 	free(rq->body);
 	free(rq->answer_body);
 	free(rq);
@@ -318,20 +323,22 @@ http_wire_new(struct loop *loop, const struct conf *conf,
     void (*done)(void *, CURL *, CURLcode), void *arg)
 {
 	struct http_wire *wire = mem_zalloc(sizeof *wire);
-	size_t len = strlen(conf->upstream.url);
+	const char *base = conf_addr_url_socket(conf->upstream.url, NULL, 0) ?
+	    "http://localhost" : conf->upstream.url;
+	size_t len = strlen(base);
 
 	wire->arg = arg;
 	wire->requests_max = conf->upstream.connections;
 	wire->requests = mem_grow(NULL, wire->requests_max,
 	    sizeof *wire->requests);
-	while (len > 0 && conf->upstream.url[len - 1] == '/')
+	while (len > 0 && base[len - 1] == '/')
 		len--;
 	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++) {
 		size_t n = len + strlen(http_wire_paths[i]) + 1;
 
 		wire->urls[i] = mem_alloc(n);
 		(void)snprintf(wire->urls[i], n, "%.*s%s", (int)len,
-		    conf->upstream.url, http_wire_paths[i]);
+		    base, http_wire_paths[i]);
 	}
 	wire->hm = http_multi_new(loop, (long)conf->upstream.connections, done,
 	    arg);
@@ -344,33 +351,10 @@ http_wire_new(struct loop *loop, const struct conf *conf,
 
 /* --- sending -------------------------------------------------------------- */
 
-static void
-http_request_wipe_key(struct http_request *rq)
-{
-	if (rq->key_line != NULL)
-		explicit_bzero(rq->key_line, rq->key_line_size);
-	free(rq->key_line);
-	rq->key_line = NULL;
-	rq->key_line_size = 0;
-}
-
-static void
-http_request_copy_key(struct http_request *rq, const char *line)
-{
-	size_t size = strlen(line) + 1;
-
-	if (size > rq->key_line_size) {
-		http_request_wipe_key(rq);
-		rq->key_line = mem_alloc(size);
-		rq->key_line_size = size;
-	}
-	memcpy(rq->key_line, line, size);
-}
-
 /* Chain the header's lines; all text lies in the request or is constant. */
 static void
 http_request_set_lines(struct http_request *rq,
-    const struct transport_request *tr, const char *key_line)
+    const struct transport_request *tr)
 {
 	static char type[] = "content-type: application/json";
 	static char coding[] = "content-encoding: zstd";
@@ -378,8 +362,7 @@ http_request_set_lines(struct http_request *rq,
 	char *lines[HTTP_WIRE_LINES];
 	size_t n = 0;
 
-	http_request_copy_key(rq, key_line);
-	lines[n++] = rq->key_line;
+	lines[n++] = secret_text(rq->key_line);
 	lines[n++] = type;
 	if (tr->compressed)
 		lines[n++] = coding;
@@ -440,14 +423,16 @@ http_request_set_body(struct http_request *rq,
 
 int
 http_request_start(struct http_request *rq, const struct transport_request *tr,
-    const char *key_line, struct why *why)
+    struct secret *key_line, struct why *why)
 {
 	CURL *easy = rq->easy;
 	CURLcode r;
 	CURLMcode m;
 
 	r = http_request_set_body(rq, tr);
-	http_request_set_lines(rq, tr, key_line);
+	secret_unref(rq->key_line);
+	rq->key_line = secret_ref(key_line);
+	http_request_set_lines(rq, tr);
 	SET(CURLOPT_HTTPHEADER, rq->lines);
 	if (rq->route != (int)tr->route)
 		SET(CURLOPT_URL, rq->wire->urls[tr->route]);
@@ -474,6 +459,8 @@ http_request_stop(struct http_request *rq)
 void
 http_request_trim(struct http_request *rq)
 {
+	secret_unref(rq->key_line);
+	rq->key_line = NULL;
 	if (rq->body_cap <= HTTP_WIRE_BODY_KEEP)
 		return;
 	free(rq->body);

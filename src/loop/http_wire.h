@@ -17,6 +17,7 @@
 
 #include "base/cdefs.h"
 #include "base/clock.h"
+#include "base/secret.h"
 #include "base/why.h"
 #include "core/conf.h"
 #include "core/transport.h"
@@ -42,8 +43,7 @@ struct http_request {
 
 	/* The header, one node a line. */
 	struct curl_slist	 lines[HTTP_WIRE_LINES];
-	char			*key_line;	/* a copy: a reload changes it */
-	size_t			 key_line_size;
+	struct secret		*key_line;	/* while it is under way */
 	char			 id_line[160];
 	char			 part_line[48];
 	char			 reason_line[64];
@@ -91,15 +91,15 @@ struct http_request *http_wire_request(struct http_wire *,
 struct http_request *http_wire_find(struct http_wire *, uint64_t tag);
 
 /*
- * Start it; key_line: as http_key_line(). Returns 0, or -errno and it is as
- * before.
+ * Start it; key_line: as http_key_line(), kept for as long as it takes.
+ * Returns 0, or -errno and it is as before.
  */
 int	http_request_start(struct http_request *,
-	    const struct transport_request *, const char *key_line,
+	    const struct transport_request *, struct secret *key_line,
 	    struct why *) MUSTUSE;
 /* Take it from libcurl, ended or not. */
 void	http_request_stop(struct http_request *);
-/* It is not busy any more: memory above the usual is given back. */
+/* It is not busy any more: memory above the usual is given back, and the key. */
 void	http_request_trim(struct http_request *);
 
 #endif

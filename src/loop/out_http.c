@@ -9,15 +9,18 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "core/engine.h"
 #include "loop/http_error.h"
 #include "loop/http_key.h"
+#include "loop/http_mem.h"
 #include "loop/http_wire.h"
 #include "loop/loop.h"
 #include "loop/out_http.h"
 
 #define OUT_HTTP_ANSWER_KEEP	(16 * 1024)	/* between requests */
+#define OUT_HTTP_TLS_CHECK_MS	1000
 
 struct out_http {
 	struct transport	 transport;	/* first: we are one */
@@ -27,6 +30,8 @@ struct out_http {
 	struct http_wire	*wire;		/* in force */
 	struct http_wire	*retired;
 	struct http_request	*local;		/* end at the turn's end */
+	uint64_t		 tls_stamp;	/* of the files, in `wire` */
+	struct mono		 tls_checked;
 };
 
 /* --- the end of a request ------------------------------------------------- */
@@ -89,17 +94,51 @@ http_request_end_local(struct http_request *rq, enum transport_result result)
 	loop_wake(out->loop);
 }
 
+/* Changes when one of the TLS files does; 0 without any. */
+static uint64_t
+out_http_tls_stamp(const struct conf *conf)
+{
+	const char *paths[] = { conf->upstream.ca_file,
+	    conf->upstream.cert_file, conf->upstream.key_file };
+	uint64_t stamp = 0;
+
+	for (size_t i = 0; i < NELEM(paths); i++)
+		if (paths[i][0] != '\0')
+			stamp = stamp * 31 + http_key_file_stamp(paths[i]);
+	return stamp;
+}
+
+/*
+ * A certificate that was renewed is noticed without a reload: the next
+ * request goes over connections that know it.
+ */
+static void
+out_http_watch_tls(struct out_http *out, struct mono now)
+{
+	struct why why;
+
+	if (mono_sub_ms(now, out->tls_checked) < OUT_HTTP_TLS_CHECK_MS)
+		return;
+	out->tls_checked = now;
+	if (out_http_tls_stamp(out->conf) == out->tls_stamp)
+		return;
+	if (out_http_set_conf(out, out->conf, &why) == 0)
+		log_info("tls_files_changed", LS("consequence",
+		    "new connections use them"));
+}
+
 static int
 out_http_send(struct transport *tp, const struct transport_request *tr,
     struct why *why)
 {
 	struct out_http *out = (struct out_http *)tp;
-	struct http_request *rq = http_wire_request(out->wire, out->conf,
-	    why);
+	struct http_request *rq;
 	struct why key_why;
-	const char *key_line;
+	struct secret *key_line;
 	int r;
 
+	out_http_watch_tls(out, clock_now().mono);
+	rq = http_wire_request(out->wire, out->conf, why);
 	if (rq == NULL)
 		return -EBUSY;
 	rq->tag = tr->tag;
@@ -118,6 +157,7 @@ out_http_send(struct transport *tp, const struct transport_request *tr,
 		    "%.250s", key_why.text);
 		http_request_end_local(rq, TRANSPORT_NO_KEY);
 	} else if ((r = http_request_start(rq, tr, key_line, why)) < 0) {
+		http_request_trim(rq);
 		return r;
 	}
 	rq->busy = true;
@@ -192,6 +232,7 @@ out_http_set_conf(struct out_http *out, const struct conf *conf,
 	}
 	out->wire = wire;
 	out->conf = conf;
+	out->tls_stamp = out_http_tls_stamp(conf);
 	http_key_reset(out->key);
 	loop_wake(out->loop);
 	return 0;
@@ -210,7 +251,10 @@ out_http_key_stamp(struct transport *tp)
 {
 	struct out_http *out = (struct out_http *)tp;
 
-	return http_key_stamp(out->key, out->conf);
+	/* Who asks will send as soon as it has changed. */
+	out->tls_checked.us = INT64_MIN / 2;
+	return http_key_stamp(out->key, out->conf) +
+	    31 * out_http_tls_stamp(out->conf);
 }
 
 int
@@ -220,7 +264,7 @@ out_http_new(struct loop *loop, const struct conf *conf,
 	struct out_http *out;
 	int r;
 
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+	if (http_mem_init() < 0)
 		return why_set(why, -ENOMEM, "libcurl cannot be initialised");
 	out = mem_zalloc(sizeof *out);
 	out->transport = (struct transport){

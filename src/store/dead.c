@@ -56,6 +56,40 @@ dead_name_make(char dst[DEAD_NAME_MAX], struct wall at, const char *batch_id,
 	    ".json", text, batch_id, index, events);
 }
 
+struct dead_names {
+	char		**v;
+	size_t		  n, cap;
+	const char	 *tail;	/* only those that end so; NULL: all */
+};
+
+static int
+dead_collect(void *arg, const char *name)
+{
+	struct dead_names *l = arg;
+	int64_t sec;
+	uint64_t events;
+
+	if (!dead_name_parse(name, &sec, &events))
+		return 0;
+	if (l->tail != NULL && (strchr(name, '-') == NULL ||
+	    strcmp(strchr(name, '-'), l->tail) != 0))
+		return 0;
+	if (l->n == l->cap) {
+		l->cap = l->cap == 0 ? 64 : l->cap * 2;
+		l->v = mem_grow(l->v, l->cap, sizeof *l->v);
+	}
+	l->v[l->n++] = mem_strdup(name);
+	return 0;
+}
+
+static void
+dead_names_free(struct dead_names *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->v[i]);
+	free(l->v);
+}
+
 static int
 dead_size(struct dead *d, const char *name, uint64_t *ret)
 {
@@ -118,9 +152,41 @@ dead_close(struct dead *d)
 	free(d);
 }
 
+static uint64_t
+dead_remove(struct dead *d, const char *name, uint64_t events)
+{
+	uint64_t bytes;
+
+	if (dead_size(d, name, &bytes) < 0 ||
+	    sys->unlinkat(d->dir_fd, name, 0) < 0)
+		return 0;
+	d->stats.letters--;
+	d->stats.events -= events < d->stats.events ? events :
+	    d->stats.events;
+	d->stats.bytes -= bytes < d->stats.bytes ? bytes : d->stats.bytes;
+	return events;
+}
+
+/* Remove what was written of this refusal before. */
+static void
+dead_replace(struct dead *d, const char *name)
+{
+	struct dead_names l = { .tail = strchr(name, '-') };
+	int64_t sec;
+	uint64_t events;
+
+	/* Where the directory cannot be listed there are two: no loss. */
+	(void)sys->list(d->dir_fd, dead_collect, &l);
+	for (size_t i = 0; i < l.n; i++)
+		if (strcmp(l.v[i], name) != 0 &&
+		    dead_name_parse(l.v[i], &sec, &events))
+			(void)dead_remove(d, l.v[i], events);
+	dead_names_free(&l);
+}
+
 int
 dead_write(struct dead *d, struct wall at, const char *batch_id,
-    uint32_t index, uint32_t events, const void *text, size_t len,
+    uint32_t index, uint32_t events, bool again, const void *text, size_t len,
     struct why *why)
 {
 	char name[DEAD_NAME_MAX];
@@ -144,6 +210,8 @@ dead_write(struct dead *d, struct wall at, const char *batch_id,
 	d->stats.letters++;
 	d->stats.events += events;
 	d->stats.bytes += len;
+	if (again)
+		dead_replace(d, name);
 	return 0;
 }
 
@@ -202,76 +270,40 @@ dead_stats(const struct dead *d)
 	return d->stats;
 }
 
-struct dead_names {
-	char	**v;
-	size_t	  n, cap;
-};
-
-static int
-dead_collect(void *arg, const char *name)
-{
-	struct dead_names *l = arg;
-	int64_t sec;
-	uint64_t events;
-
-	if (!dead_name_parse(name, &sec, &events))
-		return 0;
-	if (l->n == l->cap) {
-		l->cap = l->cap == 0 ? 64 : l->cap * 2;
-		l->v = mem_grow(l->v, l->cap, sizeof *l->v);
-	}
-	l->v[l->n++] = mem_strdup(name);
-	return 0;
-}
-
 static int
 dead_compare(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static uint64_t
-dead_remove(struct dead *d, const char *name, uint64_t events)
-{
-	uint64_t bytes;
-
-	if (dead_size(d, name, &bytes) < 0 ||
-	    sys->unlinkat(d->dir_fd, name, 0) < 0)
-		return 0;
-	d->stats.letters--;
-	d->stats.events -= events < d->stats.events ? events :
-	    d->stats.events;
-	d->stats.bytes -= bytes < d->stats.bytes ? bytes : d->stats.bytes;
-	return events;
-}
-
 uint64_t
-dead_prune(struct dead *d, uint64_t max_bytes, int64_t max_age_ms,
-    struct wall now)
+dead_prune(struct dead *d, uint64_t max_bytes, struct wall oldest)
 {
-	struct dead_names l = { NULL, 0, 0 };
-	uint64_t gone = 0;
+	struct dead_names l = { .tail = NULL };
+	uint64_t gone = 0, events, keep = UINT64_MAX;
+	int64_t sec;
 
-	if (d->stats.letters == 0 || (d->stats.bytes <= max_bytes &&
-	    max_age_ms == 0))
+	if (d->stats.letters == 0)
 		return 0;
 	/* A directory that cannot be listed now is pruned another time. */
-	if (sys->list(d->dir_fd, dead_collect, &l) == 0 && l.n > 0)
+	if (sys->list(d->dir_fd, dead_collect, &l) < 0) {
+		dead_names_free(&l);
+		return 0;
+	}
+	d->stats = (struct dead_stats){ 0 };
+	for (size_t i = 0; i < l.n; i++)
+		(void)dead_count_one(d, l.v[i]);
+	if (d->stats.bytes > max_bytes)
+		keep = max_bytes - max_bytes / 16;
+	if (l.n > 0)
 		qsort(l.v, l.n, sizeof *l.v, dead_compare);
 	for (size_t i = 0; i < l.n; i++) {
-		int64_t sec;
-		uint64_t events;
-
 		if (!dead_name_parse(l.v[i], &sec, &events))
 			continue;
-		bool old = max_age_ms > 0 &&
-		    now.us / 1000 - sec * 1000 > max_age_ms;
-		if (!old && d->stats.bytes <= max_bytes)
+		if (sec >= oldest.us / 1000000 && d->stats.bytes <= keep)
 			break;
 		gone += dead_remove(d, l.v[i], events);
 	}
-	for (size_t i = 0; i < l.n; i++)
-		free(l.v[i]);
-	free(l.v);
+	dead_names_free(&l);
 	return gone;
 }

@@ -31,11 +31,12 @@ void	dead_close(struct dead *);
 /*
  * Write a letter about `events` events of the batch, the first of which has
  * this index. Returns 0; -EAGAIN when DEAD_WAITING letters wait for a sync
- * round; -errno, and no file is left. The same letter again replaces it.
+ * round; -errno, and no file is left. again: it may have been written before,
+ * at another time; it replaces that one.
  */
 int	dead_write(struct dead *, struct wall at, const char *batch_id,
-	    uint32_t index, uint32_t events, const void *text, size_t len,
-	    struct why *) MUSTUSE;
+	    uint32_t index, uint32_t events, bool again, const void *text,
+	    size_t len, struct why *) MUSTUSE;
 
 bool	dead_unsynced(const struct dead *);
 /*
@@ -56,10 +57,10 @@ struct dead_stats {
 struct dead_stats dead_stats(const struct dead *);
 
 /*
- * Delete the oldest letters until at most max_bytes are left and none is older
- * than max_age_ms (0: no limit of age). Returns how many events that were.
+ * Delete letters from before `oldest` and, where more than max_bytes are left,
+ * the oldest until a sixteenth of max_bytes is free. Counts anew what is there:
+ * an operator may have deleted some. Returns how many events were deleted.
  */
-uint64_t dead_prune(struct dead *, uint64_t max_bytes, int64_t max_age_ms,
-	    struct wall);
+uint64_t dead_prune(struct dead *, uint64_t max_bytes, struct wall oldest);
 
 #endif

@@ -338,7 +338,7 @@ static const struct {
 	    "\"::1:8842\" an IPv6 address needs brackets: "
 	    "\"[::1]:8842\"" },
 	{ "upstream: {url: lumni.example}", "f:1:17: upstream.url: "
-	    "\"lumni.example\" must begin with https:// or http://" },
+	    "\"lumni.example\" must begin with https://, http:// or http+unix://" },
 	{ "upstream: {url: https://}", "f:1:17: upstream.url: "
 	    "\"https://\" has no host" },
 	{ "upstream: {url: https://u:p@h}", "f:1:17: upstream.url: "

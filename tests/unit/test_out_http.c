@@ -619,7 +619,7 @@ END_TEST
 START_TEST(missing_key_is_told)
 {
 	begin();
-	free(conf->upstream.api_key);
+	secret_unref(conf->upstream.api_key);
 	conf->upstream.api_key = NULL;
 	open_out();
 	ck_assert_int_eq(send_body(5, "{}"), 0);
@@ -653,7 +653,7 @@ START_TEST(key_file_is_noticed)
 	struct mono t = { 1000000 };
 	struct http_key *k = http_key_new();
 	struct why why;
-	const char *line;
+	struct secret *line;
 
 	(void)umask(0077);
 	ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -668,11 +668,11 @@ START_TEST(key_file_is_noticed)
 	ck_assert_int_eq(http_key_line(k, conf, t, &line, &why), -ENOENT);
 	t = mono_add_ms(t, 1);
 	ck_assert_int_eq(http_key_line(k, conf, t, &line, &why), 0);
-	ck_assert_str_eq(line, "authorization: Bearer first");
+	ck_assert_str_eq(secret_text(line), "authorization: Bearer first");
 	write_key(path, "second");
 	t = mono_add_ms(t, 1000);
 	ck_assert_int_eq(http_key_line(k, conf, t, &line, &why), 0);
-	ck_assert_str_eq(line, "authorization: Bearer second");
+	ck_assert_str_eq(secret_text(line), "authorization: Bearer second");
 	/* Readable by everybody: refused, and taken again once corrected. */
 	ck_assert_int_eq(chmod(path, 0644), 0);
 	t = mono_add_ms(t, 1000);
