@@ -23,3 +23,9 @@ clock_now(void)
 		.wall = { clock_read(CLOCK_REALTIME) },
 	};
 }
+
+int64_t
+clock_cpu_us(void)
+{
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
+}

@@ -26,6 +26,8 @@ struct now {
 #define MONO_NEVER	((struct mono){ INT64_MAX })
 
 struct now	clock_now(void);
+/* Microseconds of CPU that this thread has used. */
+int64_t	clock_cpu_us(void);
 
 static inline struct mono
 mono_add_ms(struct mono t, int64_t ms)

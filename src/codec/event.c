@@ -39,6 +39,7 @@
 
 #include "codec/event_put.h"
 #include "codec/mpjson.h"
+#include "codec/redact.h"
 
 #define EVENT_TRIM_JSON		(256 * 1024)	/* bytes */
 #define EVENT_TRIM_EVENTS	4096
@@ -102,6 +103,9 @@ event_refuse_key(struct event_dec *d, enum event_code code,
 	if (key->type != MP_STR)
 		return event_refuse(d, code, "a key that is no string beside "
 		    "`events`, `change` or `policy`");
+	/* Reasons are logged, and a key may be a secret. */
+	if (d->opt->redact != NULL)
+		return event_refuse(d, code, text);
 	int n = key->size > 64 ? 64 : (int)key->size;
 	(void)why_set(d->why, 0, "%s: \"%.*s\"", text, n,
 	    (const char *)d->m.p);
@@ -398,6 +402,8 @@ event_begin(struct event_dec *d, const uint8_t *p, size_t len,
 		d->at = msg->at_text;
 		d->at_len = msg->at_len;
 	}
+	if (d->opt->redact != NULL)
+		redact_run_begin(d->opt->redact);
 	mpjson_init(&d->m, p, len, &msg->json);
 }
 

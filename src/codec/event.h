@@ -79,8 +79,12 @@ struct event_span {
 	bool	 is_end;	/* its `type` is one of end_types */
 };
 
+struct redact_run;
+
 struct event_options {
 	bool		 stamp_at;
+	/* Each event passes through it; NULL: nothing is redacted. Borrowed. */
+	struct redact_run *redact;
 	/* Types that end a run, n of them. Borrowed. */
 	char *const	*end_types;
 	size_t		 end_types_n;

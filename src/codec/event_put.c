@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec/json.h"
+#include "codec/redact.h"
 
 _Static_assert(EVENT_DEPTH_MAX == MPJSON_DEPTH_MAX, "one depth");
 
@@ -179,6 +180,31 @@ event_open(struct event_dec *d)
 	return EVENT_OK;
 }
 
+/* Nothing that must be redacted is seen behind this. */
+static enum event_code
+event_redact(struct event_dec *d, size_t off)
+{
+	static const enum redact_root roots[] = {
+		[EVENT_KIND_EVENTS] = REDACT_EVENTS,
+		[EVENT_KIND_CHANGE] = REDACT_CHANGE,
+		[EVENT_KIND_POLICY] = REDACT_POLICY,
+	};
+	struct event_message *msg = d->msg;
+	int r = redact_event(d->opt->redact, roots[msg->kind], &msg->json,
+	    off);
+
+	if (r == 0)
+		return EVENT_OK;
+	msg->json.len = off;
+	if (r == -ENOBUFS)
+		return event_refuse(d, EVENT_TOO_LARGE,
+		    "redacted, the message is too large");
+	if (r == -ENOMEM)
+		return event_refuse(d, EVENT_NO_MEMORY, "out of memory");
+	return event_refuse(d, EVENT_NOT_SUPPORTED,
+	    "the event cannot be redacted");
+}
+
 enum event_code
 event_close(struct event_dec *d)
 {
@@ -193,6 +219,8 @@ event_close(struct event_dec *d)
 	}
 	buf_putc(&msg->json, '}');
 	enum event_code code = event_check_json(d);
+	if (code == EVENT_OK && d->opt->redact != NULL)
+		code = event_redact(d, ev->off);
 	if (code != EVENT_OK)
 		return code;
 	ev->len = (uint32_t)msg->json.len - ev->off;
