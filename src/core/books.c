@@ -15,6 +15,8 @@ books_input_name(enum books_input in)
 		return "http";
 	case BOOKS_FORWARD:
 		return "forward";
+	case BOOKS_INBOX:
+		return "inbox";
 	case BOOKS_INPUTS:
 		break;
 	}

@@ -24,6 +24,7 @@ enum books_input {
 	BOOKS_DGRAM,
 	BOOKS_HTTP,
 	BOOKS_FORWARD,
+	BOOKS_INBOX,
 	BOOKS_INPUTS
 };
 const char *books_input_name(enum books_input);
@@ -49,6 +50,7 @@ struct books {
 	uint64_t	total[BOOKS_TOTALS];
 	/* Since the start of this process only. */
 	uint64_t	messages, bytes;
+	uint64_t	records_by[BOOKS_INPUTS];	/* accepted */
 	uint64_t	acks;
 	uint64_t	seals[16];		/* by enum spool_reason */
 	uint64_t	raw_bytes, body_bytes;	/* sealed, before and after */

@@ -65,6 +65,7 @@ struct conf {
 		/* A path, "auto" or "": conf_control_path() has the path. */
 		char		*control;
 		char		*forward_tcp;
+		char		*inbox;		/* "": none */
 		bool		 allow_remote;
 	} listen;
 	struct {

@@ -135,6 +135,9 @@ const struct conf_key conf_keys[] = {
 	    .def = "",
 	    LIVE, .help = "The TCP address for the Fluentd forward protocol; off "
 	    "for none." },
+	{ "listen.inbox", TEXT(listen.inbox, CONF_PATH), .def = "",
+	    .help = "The directory that lumnictl change and policy leave "
+	    "their records in while lumnid is down (--spool-dir)." },
 	{ "listen.allow_remote", BOOL(listen.allow_remote), .def = "false",
 	    LIVE, .help = "Whether addresses that other hosts can reach may be "
 	    "listened on." },

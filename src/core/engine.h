@@ -87,6 +87,17 @@ void	engine_take_ack(struct engine *, uint64_t peer,
 	    const struct event_ack *, struct now);
 
 /*
+ * Take a record from a file of this name in the inbox; env.answer() comes when
+ * it is durable, and then the file is to be removed. What may pass is not
+ * counted as refused. name: unique for ever, at most 256 characters.
+ */
+enum event_code engine_take_drop(struct engine *, uint64_t peer,
+	    const char *name, const uint8_t *, size_t, struct now,
+	    struct why *) MUSTUSE;
+/* Does a record of this name wait for delivery? Reads the records' spool. */
+bool	engine_has_drop(struct engine *, const char *name);
+
+/*
  * Would a message be refused for want of room (EVENT_FULL, EVENT_DEGRADED)?
  * Stream inputs stop reading then. EVENT_OK when not.
  */

@@ -1,4 +1,5 @@
 /* engine_take: a message becomes journaled events of a run, or a refusal. */
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -41,8 +42,8 @@ engine_append_fault(struct engine *e, int r, struct why *why, struct now now)
 
 /* A change or a policy is a batch of its own at once. */
 static enum event_code
-engine_take_record(struct engine *e, uint64_t peer, struct now now,
-    struct why *why)
+engine_take_record(struct engine *e, enum books_input in, uint64_t peer,
+    const char *drop, struct now now, struct why *why)
 {
 	const struct event_message *m = &e->message;
 	const uint8_t *body;
@@ -61,9 +62,13 @@ engine_take_record(struct engine *e, uint64_t peer, struct now now,
 	b->compressed = true;
 	b->raw_len = m->events[0].len;
 	b->first = b->sealed = now.wall;
+	/* Of a file in the inbox: by it engine_has_drop() finds the record. */
+	b->runid_len = strlen(drop);
+	memcpy(b->runid, drop, b->runid_len + 1);
 	r = spool_append(e->records, b, body, len, &ref, why);
 	if (r < 0)
 		return engine_append_fault(e, r, why, now);
+	e->books.records_by[in]++;
 	engine_want_ack(e, peer, &e->record_acks, ref.seq, now);
 	return EVENT_OK;
 }
@@ -242,7 +247,7 @@ engine_take(struct engine *e, enum books_input in, uint64_t peer,
 	if (code == EVENT_OK)
 		code = m->kind == EVENT_KIND_EVENTS ?
 		    engine_take_events(e, in, peer, now, why) :
-		    engine_take_record(e, peer, now, why);
+		    engine_take_record(e, in, peer, "", now, why);
 	*ret_ack = m->ack;
 	/* A stream keeps what finds no room and offers it again. */
 	bool again = in == BOOKS_STREAM && m->ack.len == 0 &&
@@ -290,4 +295,50 @@ engine_take_ack(struct engine *e, uint64_t peer, const struct event_ack *ack,
 {
 	engine_ack_push(&e->acks, peer, journal_appended(e->journal), ack,
 	    now.mono);
+}
+
+enum event_code
+engine_take_drop(struct engine *e, uint64_t peer, const char *name,
+    const uint8_t *data, size_t len, struct now now, struct why *why)
+{
+	struct event_message *m = &e->message;
+	struct event_options options;
+
+	assert(strlen(name) <= SPOOL_RUNID_MAX);
+	engine_options(e, &options);
+	e->books.messages++;
+	e->books.bytes += len;
+	enum event_code code = event_decode(m, data, len, &options, now.wall,
+	    why);
+	if (code == EVENT_OK && m->kind == EVENT_KIND_EVENTS) {
+		(void)why_set(why, 0, "the inbox takes changes and policies");
+		code = EVENT_BAD_RECORD;
+	}
+	if (code == EVENT_OK)
+		code = engine_check_room(e, why);
+	if (code == EVENT_OK) {
+		m->ack = (struct event_ack){ 1, { 0 } };
+		code = engine_take_record(e, BOOKS_INBOX, peer, name, now,
+		    why);
+	}
+	if (code != EVENT_OK && !engine_is_passing(code))
+		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+	if (len > ENGINE_BUFFER_BYTES)
+		event_message_trim(m);
+	return code;
+}
+
+bool
+engine_has_drop(struct engine *e, const char *name)
+{
+	struct spool_cursor at = { 0 };
+	struct spool_batch b;
+	struct spool_ref ref;
+	struct why why;
+
+	while (spool_next(e->records, &at, &ref, &why) > 0)
+		if (spool_describe(e->records, &ref, &b, &why) == 0 &&
+		    strcmp(b.runid, name) == 0)
+			return true;
+	return false;
 }

@@ -12,16 +12,25 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "codec/jsonin.h"
 #include "codec/timefmt.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_ask.h"
+#include "ctl/ctl_drop.h"
 
 #define RECORD_MAX	(8u << 20)	/* bytes of a policy file */
 
+#define SPOOL_USAGE							\
+    "      --spool-dir DIR  when lumnid is not there, leave it in its inbox,\n" \
+    "                       the directory of listen.inbox\n"
+
+enum { RECORD_OPT_SPOOL = 512 };
+
 static const char change_usage[] =
     "usage: lumnictl change --kind KIND --ref REF [--summary TEXT] [--at TIME]\n"
+    "           [--spool-dir DIR]\n"
     "\n"
     "Record a change, so that a new failure can be lined up with what changed\n"
     "before it. Returns once lumnid has it on its disk.\n"
@@ -30,46 +39,22 @@ static const char change_usage[] =
     "  -r, --ref REF        what it is now, as in git:9f2c1a\n"
     "  -s, --summary TEXT   one line for people\n"
     "  -a, --at TIME        when it happened, RFC 3339; now if not given\n"
+    SPOOL_USAGE
     CTL_USAGE_TEXT
     "\n"
-    "Exit status: 0 it is on lumnid's disk, 1 it was refused, 2 the command\n"
-    "line is at fault, 3 lumnid is not there or went away.\n";
+    "Exit status: 0 it is on the disk, 1 it was refused, 2 the command line is\n"
+    "at fault, 3 lumnid is not there or went away.\n";
 
 static const char policy_usage[] =
-    "usage: lumnictl policy FILE\n"
+    "usage: lumnictl policy [--spool-dir DIR] FILE\n"
     "\n"
     "Record a policy: a JSON object from FILE (\"-\": standard input). Returns\n"
     "once lumnid has it on its disk.\n"
     "\n"
+    SPOOL_USAGE
     CTL_USAGE_TEXT
     "\n"
     "Exit status: as of lumnictl change.\n";
-
-/* Send {key: object, "ack": 1}; the object is used up. */
-static int
-record_send(const struct ctl *ctl, const char *key, struct json_object *o)
-{
-	struct json_object *m = json_object_new_object();
-	struct buf b;
-	struct why why = { "" };
-
-	if (m == NULL || json_object_object_add(m, key, o) < 0 ||
-	    json_object_object_add(m, "ack", json_object_new_int(1)) < 0)
-		fatal("out of memory");
-	buf_init(&b, 0);
-	jsonin_pack(&b, m);
-	json_object_put(m);
-	if (buf_error(&b) < 0)
-		fatal("out of memory");
-	int status = ctl_ask(ctl, &b, 1, &why);
-	buf_free(&b);
-	if (status != CTL_OK)
-		ctl_error("the %s was %s: %s", key, status == CTL_REFUSED ?
-		    "refused" : "not recorded", why.text);
-	else if (!ctl->quiet)
-		(void)printf("recorded the %s\n", key);
-	return status;
-}
 
 static void
 record_add(struct json_object *o, const char *key, const char *value)
@@ -77,6 +62,73 @@ record_add(struct json_object *o, const char *key, const char *value)
 	if (value != NULL && json_object_object_add(o, key,
 	    json_object_new_string(value)) < 0)
 		fatal("out of memory");
+}
+
+/* {key: object} and, for a socket, "ack": 1; the object stays the caller's. */
+static void
+record_pack(struct buf *b, const char *key, struct json_object *o, bool ack)
+{
+	struct json_object *m = json_object_new_object();
+
+	if (m == NULL || json_object_object_add(m, key,
+	    json_object_get(o)) < 0 || (ack &&
+	    json_object_object_add(m, "ack", json_object_new_int(1)) < 0))
+		fatal("out of memory");
+	buf_init(b, 0);
+	jsonin_pack(b, m);
+	json_object_put(m);
+	if (buf_error(b) < 0)
+		fatal("out of memory");
+}
+
+/* lumnid is not there: leave the record in its inbox. */
+static int
+record_drop(const struct ctl *ctl, const char *dir, const char *key,
+    struct json_object *o, const struct why *reason)
+{
+	char at[TIMEFMT_MAX];
+	struct why why = { "" };
+	struct buf b;
+
+	/* When it happened, not when it will be found. */
+	if (!json_object_object_get_ex(o, "at", NULL)) {
+		(void)timefmt_rfc3339_ms(clock_now().wall, at);
+		record_add(o, "at", at);
+	}
+	record_pack(&b, key, o, false);
+	int r = ctl_drop(dir, &b, &why);
+	buf_free(&b);
+	if (r < 0) {
+		ctl_error("the %s was not recorded: %s; nor left in the "
+		    "inbox: %s", key, reason->text, why.text);
+		return CTL_UNREACHABLE;
+	}
+	if (!ctl->quiet)
+		(void)printf("left the %s in %s, as lumnid is not there\n",
+		    key, dir);
+	return CTL_OK;
+}
+
+/* Send the object, or leave it in dir (NULL: no inbox); it is used up. */
+static int
+record_send(const struct ctl *ctl, const char *dir, const char *key,
+    struct json_object *o)
+{
+	struct why why = { "" };
+	struct buf b;
+
+	record_pack(&b, key, o, true);
+	int status = ctl_ask(ctl, &b, 1, &why);
+	buf_free(&b);
+	if (status == CTL_UNREACHABLE && dir != NULL)
+		status = record_drop(ctl, dir, key, o, &why);
+	else if (status != CTL_OK)
+		ctl_error("the %s was %s: %s", key, status == CTL_REFUSED ?
+		    "refused" : "not recorded", why.text);
+	else if (!ctl->quiet)
+		(void)printf("recorded the %s\n", key);
+	json_object_put(o);
+	return status;
 }
 
 static int
@@ -87,10 +139,12 @@ change_run(struct ctl *ctl, int argc, char **argv)
 		{ "ref", required_argument, NULL, 'r' },
 		{ "summary", required_argument, NULL, 's' },
 		{ "at", required_argument, NULL, 'a' },
+		{ "spool-dir", required_argument, NULL, RECORD_OPT_SPOOL },
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *kind = NULL, *ref = NULL, *summary = NULL, *at = NULL;
+	const char *dir = NULL;
 	struct wall wall;
 	int opt;
 
@@ -110,6 +164,9 @@ change_run(struct ctl *ctl, int argc, char **argv)
 			break;
 		case 'a':
 			at = optarg;
+			break;
+		case RECORD_OPT_SPOOL:
+			dir = optarg;
 			break;
 		default:
 			status = ctl_option(ctl, &ctl_change, opt, optarg);
@@ -136,7 +193,7 @@ change_run(struct ctl *ctl, int argc, char **argv)
 	record_add(o, "ref", ref);
 	record_add(o, "summary", summary);
 	record_add(o, "at", at);
-	return record_send(ctl, "change", o);
+	return record_send(ctl, dir, "change", o);
 }
 
 /* The whole file, or a message and false. */
@@ -164,7 +221,8 @@ policy_read(const char *path, struct buf *b)
 }
 
 static int
-policy_send(const struct ctl *ctl, const char *path, const struct buf *b)
+policy_send(const struct ctl *ctl, const char *dir, const char *path,
+    const struct buf *b)
 {
 	struct json_tokener *tok = json_tokener_new_ex(JSONIN_DEPTH);
 	struct json_object *o = NULL;
@@ -185,22 +243,29 @@ policy_send(const struct ctl *ctl, const char *path, const struct buf *b)
 		ctl_error("%s: a policy is a JSON object", path);
 		return CTL_REFUSED;
 	}
-	return record_send(ctl, "policy", o);
+	return record_send(ctl, dir, "policy", o);
 }
 
 static int
 policy_run(struct ctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "spool-dir", required_argument, NULL, RECORD_OPT_SPOOL },
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
+	const char *dir = NULL;
 	struct buf b;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, CTL_OPTIONS, options, NULL)) !=
 	    -1) {
-		int status = ctl_option(ctl, &ctl_policy, opt, optarg);
+		int status = -1;
+
+		if (opt == RECORD_OPT_SPOOL)
+			dir = optarg;
+		else
+			status = ctl_option(ctl, &ctl_policy, opt, optarg);
 		if (status >= 0)
 			return status;
 	}
@@ -208,7 +273,7 @@ policy_run(struct ctl *ctl, int argc, char **argv)
 		return ctl_usage(&ctl_policy, "one FILE is needed");
 	buf_init(&b, RECORD_MAX);
 	int status = policy_read(argv[optind], &b) ?
-	    policy_send(ctl, argv[optind], &b) : CTL_REFUSED;
+	    policy_send(ctl, dir, argv[optind], &b) : CTL_REFUSED;
 	buf_free(&b);
 	return status;
 }

@@ -21,6 +21,7 @@
 #include "loop/daemon.h"
 #include "loop/in_dgram.h"
 #include "loop/in_http.h"
+#include "loop/in_inbox.h"
 #include "loop/in_stream.h"
 #include "loop/inherited.h"
 #include "loop/listen.h"
@@ -48,6 +49,7 @@ struct daemon {
 	struct engine		*engine;
 	struct in_stream	*stream;
 	struct in_dgram		*dgram;
+	struct in_inbox		*inbox;		/* NULL: none */
 	struct in_http		*http;
 	struct listeners	 listeners;
 	struct listen_inherited	 inherited;
@@ -74,7 +76,8 @@ daemon_answer(void *arg, uint64_t peer, enum event_code code,
 {
 	struct daemon *d = arg;
 
-	if (in_http_answer(d->http, peer, code, text))
+	if (in_inbox_answer(d->inbox, peer, code) ||
+	    in_http_answer(d->http, peer, code, text))
 		return;
 	in_stream_answer(d->stream, peer, code, text, ack);
 }
@@ -158,6 +161,7 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	}
 	engine_set_conf(d->engine, conf, clock_now());
 	in_http_set_conf(d->http, conf);
+	in_inbox_set_conf(d->inbox, conf);
 	listeners_commit(&d->listeners);
 	control_set_conf(d->control, conf);
 	daemon_set_log(conf);
@@ -246,6 +250,7 @@ on_stop(void *arg, int signo)
 	(void)notify_send("STOPPING=1\nSTATUS=stopping");
 	in_stream_drain(d->stream, DAEMON_DRAIN_MS);
 	in_dgram_drain(d->dgram, DAEMON_DRAIN_MS);
+	in_inbox_drain(d->inbox);
 	in_http_drain(d->http);
 	control_drain(d->control);
 	now = clock_now();
@@ -442,6 +447,7 @@ daemon_open(struct daemon *d, struct why *why)
 		return r;
 	if ((r = daemon_listen(d, why)) < 0)
 		return r;
+	d->inbox = in_inbox_new(d->loop, conf);
 	loop_add_hook(d->loop, daemon_turn, d);
 	log_info("started", LS("version", PACKAGE_VERSION),
 	    LS("config", conf->file), LS("upstream", conf->upstream.url),
@@ -477,6 +483,8 @@ daemon_close(struct daemon *d)
 	d->control = NULL;
 	in_stream_close(d->stream);
 	in_dgram_close(d->dgram);
+	in_inbox_free(d->inbox);
+	d->inbox = NULL;
 	in_http_close(d->http);
 	d->http = NULL;
 	admin_free(d->admin);
