@@ -22,7 +22,8 @@ sender_new(const struct sender_env *env)
 	s->conf = env->conf;
 	window_init(&s->window[SENDER_RECORDS], env->records,
 	    SENDER_RECORD_SLOTS);
-	window_init(&s->window[SENDER_RUNS], env->runs, SENDER_RUN_SLOTS);
+	window_init(&s->window[SENDER_RUNS], env->runs,
+	    env->run_slots != 0 ? env->run_slots : SENDER_RUN_SLOTS);
 	buf_init(&s->scratch, 0);
 	buf_init(&s->parent, 0);
 	sender_ramp_start(s);

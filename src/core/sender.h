@@ -38,6 +38,7 @@ struct sender_env {
 	struct books		*books;
 	const struct conf	*conf;
 	struct rng		 rng;
+	size_t			 run_slots;	/* a power of 2; 0: 1,024 */
 };
 
 struct sender	*sender_new(const struct sender_env *);
