@@ -87,11 +87,11 @@ need_build_packages() {
 	need_packages "autoconf automake gcc libc6-dev make pkg-config|pkgconf
 	    libevent-dev libmsgpack-dev|libmsgpack-c-dev libyaml-dev
 	    libzstd-dev zlib1g-dev libcurl4-openssl-dev|libcurl4-gnutls-dev libxxhash-dev
-	    libjson-c-dev uthash-dev" \
+	    libjson-c-dev libpcre2-dev libssl-dev uthash-dev" \
 	    "autoconf automake gcc glibc-devel make pkgconf-pkg-config
 	    libevent-devel msgpack-devel libyaml-devel
 	    libzstd-devel zlib-devel libcurl-devel xxhash-devel
-	    json-c-devel uthash-devel diffutils findutils tar"
+	    json-c-devel pcre2-devel openssl-devel uthash-devel diffutils findutils tar"
 }
 
 # copy_source FROM TO: the sources without what a build has left there.

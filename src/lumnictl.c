@@ -27,6 +27,7 @@ static const struct ctl_command *const commands[] = {
 	&ctl_send,
 	&ctl_change,
 	&ctl_policy,
+	&ctl_redact_test,
 };
 
 static void
@@ -35,7 +36,7 @@ print_help(void)
 	(void)fputs("usage: lumnictl [options] COMMAND [arguments]\n\n"
 	    "Commands:\n", stdout);
 	for (size_t i = 0; i < NELEM(commands); i++)
-		(void)printf("  %-10s %s\n", commands[i]->name,
+		(void)printf("  %-12s %s\n", commands[i]->name,
 		    commands[i]->summary);
 	(void)fputs("\nOptions of all commands:\n" CTL_USAGE_TEXT
 	    "  -V, --version        print the version\n"

@@ -102,7 +102,7 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 	if (r == 0)
 		r = conf_check(conf, why);
 	if (r == 0)
-		r = conf_check_supported(conf, why);
+		r = conf_compile(conf, why);
 	if (r < 0) {
 		conf_free(conf);
 		return r;

@@ -15,7 +15,7 @@ allowed() {
 	store) echo base store ;;
 	core) echo base codec store core ;;
 	loop) echo base codec core loop ;;
-	ctl) echo base codec store ctl ;;
+	ctl) echo base codec store core ctl ;;
 	top) echo base codec core loop ctl ;;
 	*) echo ;;
 	esac

@@ -102,9 +102,12 @@ redact_take_act(struct redact *set, const char *text, const char *name,
 	size_t n = 0;
 
 	if (name == NULL) {
-		for (; *text != '\0' && n < REDACT_NAME_MAX; text++)
-			if (redact_name_letter(*text))
+		for (; *text != '\0' && n < REDACT_NAME_MAX; text++) {
+			/* "a.*.b" is "a.b" */
+			if (redact_name_letter(*text) && !(*text == '.' &&
+			    (n == 0 || made[n - 1] == '.')))
 				made[n++] = *text;
+		}
 		made[n] = '\0';
 		name = n > 0 ? made : "any";
 	} else if (!redact_name_is_good(name)) {

@@ -6,9 +6,10 @@
  * It is meant for text that may be no JSON at all: a string of an event in
  * which a brace or a bracket stands. So it follows JSON as long as it is some,
  * takes single quotes for quotes and bare words for keys and values (as Python
- * and JavaScript print their objects), and where it can go on no longer, what was found stays found and
- * the search for the next brace goes on from there. What ends too early ends
- * with the text: a secret in JSON that was cut off is still under its key.
+ * and JavaScript print their objects), and where it can go on no longer, what
+ * was found stays found and the search for the next brace goes on from there.
+ * What ends too early ends with the text: a secret in JSON that was cut off is
+ * still under its key.
  */
 #include "codec/redact_int.h"
 

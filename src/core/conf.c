@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "codec/redact.h"
 #include "core/conf.h"
 #include "core/conf_addr.h"
 #include "core/conf_table.h"
@@ -44,6 +45,7 @@ conf_free(struct conf *cf)
 		return;
 	for (size_t i = 0; i < conf_keys_n; i++)
 		conf_value_free(cf, &conf_keys[i]);
+	redact_free(cf->redact.set);
 	secret_unref(cf->upstream.api_key);
 	free(cf->file);
 	free(cf->origins);
@@ -146,6 +148,8 @@ conf_parse(const char *text, size_t len, const char *name, bool partial,
 		r = take_environment(cf, why);
 	if (r == 0 && !partial)
 		r = conf_check(cf, why);
+	if (r == 0 && !partial)
+		r = conf_compile(cf, why);
 	if (r < 0) {
 		conf_free(cf);
 		return r;
@@ -332,27 +336,6 @@ conf_check(const struct conf *cf, struct why *why)
 		return fail_key(cf, "runs.max_bytes", why,
 		    "is larger than storage.spool_max");
 	return check_listen(cf, why);
-}
-
-int
-conf_check_supported(const struct conf *cf, struct why *why)
-{
-	const struct {
-		const char	*name;
-		bool		 set;
-	} keys[] = {
-		{ "redact.keys", cf->redact.keys.n > 0 },
-		{ "redact.paths", cf->redact.paths.n > 0 },
-		{ "redact.patterns", cf->redact.patterns.n > 0 },
-		{ "redact.max_string", cf->redact.max_string != 0 },
-	};
-
-	for (size_t i = 0; i < NELEM(keys); i++)
-		if (keys[i].set)
-			return fail_key(cf, keys[i].name, why, "is reserved: "
-			    "this version of lumnid does not act on it yet; "
-			    "take it out");
-	return 0;
 }
 
 const char *

@@ -15,6 +15,8 @@
 #include "base/secret.h"
 #include "base/why.h"
 
+struct redact;
+
 enum conf_http { CONF_HTTP_AUTO, CONF_HTTP_1_1, CONF_HTTP_2 };
 enum conf_compression { CONF_ZSTD, CONF_NONE };
 enum conf_tls { CONF_TLS_1_2, CONF_TLS_1_3 };
@@ -26,6 +28,20 @@ enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
 struct conf_list {		/* of strings */
 	char	**v;
 	size_t	  n;
+};
+
+/* One rule of redaction; see codec/redact.h. */
+struct conf_rule {
+	char		*what;		/* key, path or regex; NULL: `name` is */
+					/* a built-in pattern's */
+	char		*name;		/* NULL: made of `what` */
+	int		 action;	/* enum redact_action */
+	unsigned	 line, column;	/* in the file; 0: not from one */
+};
+
+struct conf_rules {
+	struct conf_rule *v;
+	size_t		  n;
 };
 
 struct conf_socket {		/* listen.unix, listen.dgram */
@@ -92,10 +108,12 @@ struct conf {
 		uint64_t	 dead_max;
 	} storage;
 	struct {
-		struct conf_list keys;
-		struct conf_list paths;
-		struct conf_list patterns;
+		struct conf_rules keys;
+		struct conf_rules paths;
+		struct conf_rules patterns;
 		uint64_t	 max_string;	/* bytes; 0: no limit */
+		char		*hash_key_file;
+		struct redact	*set;	/* conf_compile(); NULL: no rules */
 	} redact;
 	struct {
 		int		 level;		/* enum log_level */
@@ -115,7 +133,8 @@ struct conf {
 /*
  * Read a YAML file (NULL: defaults only), then the environment
  * (LUMNI_API_KEY; systemd's CREDENTIALS_DIRECTORY, whose api_key is the
- * default of upstream.api_key_file), and conf_check() it unless `partial`.
+ * default of upstream.api_key_file), and conf_check() and conf_compile() it
+ * unless `partial`.
  * Returns 0 and a new conf, or -errno with "file:line:column: text" in why.
  */
 int	conf_load(const char *file, bool partial, struct conf **ret,
@@ -127,7 +146,7 @@ void	conf_free(struct conf *);
 /*
  * Set one key from text ("runs.idle", "10s"), as a command line flag does:
  * list items stand between commas, and a relative path is made absolute.
- * After the last one comes conf_check(). Returns 0 or -EINVAL.
+ * After the last one come conf_check() and conf_compile(). Returns 0 or -EINVAL.
  */
 int	conf_set(struct conf *, const char *key, const char *value,
 	    struct why *) MUSTUSE;
@@ -138,23 +157,11 @@ int	conf_set(struct conf *, const char *key, const char *value,
  */
 int	conf_check(const struct conf *, struct why *) MUSTUSE;
 /*
- * Keys that are reserved but that this version does not act on: set, they are
- * an error, because who sets redact.keys relies on it. 0 or -EINVAL.
+ * Make the set of redaction rules, redact.set, and read the key of its hashes.
+ * Returns 0, -EINVAL with the place of a rule that is none, or what
+ * conf_secret_file() returns.
  */
-int	conf_check_supported(const struct conf *, struct why *) MUSTUSE;
-
-/*
- * The control socket's path; "" when there is none. dst: n bytes; returned. It
- * may be too long for a socket where it was not set but derived.
- */
-const char *conf_control_path(const struct conf *, char *dst, size_t n);
-
-/*
- * A value of this key could not be put in force: put "file:line: " before the
- * text in why, where the key stands in a file. Returns code.
- */
-int	conf_why_at(const struct conf *, const char *key, int code,
-	    struct why *);
+int	conf_compile(struct conf *, struct why *) MUSTUSE;
 
 /* Effective values with origins, secrets masked, as YAML. */
 void	conf_print(const struct conf *, FILE *);
@@ -178,6 +185,13 @@ const char *conf_restart_keys(const struct conf *, const struct conf *,
  */
 int	conf_api_key(const struct conf *, char *dst, size_t n,
 	    int64_t *ret_mtime_ns, struct why *) MUSTUSE;
+/*
+ * The secret that a file holds: one line of printable letters without blanks.
+ * what: its name, for errors, which never repeat it. Returns as above, and
+ * -ENODATA for a file that is empty.
+ */
+int	conf_secret_file(const char *path, const char *what, char *dst,
+	    size_t n, int64_t *ret_mtime_ns, struct why *) MUSTUSE;
 /*
  * Is the key file not one of the configuration but systemd's credential
  * ($CREDENTIALS_DIRECTORY/api_key)? A service is installed before its key is.

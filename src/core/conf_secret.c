@@ -1,6 +1,7 @@
 /*
- * conf_secret: reads the API key. It is read when it is needed, so that a
- * changed file is noticed; it is kept by nobody but the caller.
+ * conf_secret: reads the API key, and other secrets in files. They are read
+ * when they are needed, so that a changed file is noticed; they are kept by
+ * nobody but the caller.
  */
 #include <assert.h>
 #include <errno.h>
@@ -16,36 +17,38 @@
 
 /*
  * Cut white space at the end and copy what may go into an HTTP header.
- * what: the key's origin, for the error, which never repeats the key.
+ * what: the key's origin, for the error, which never repeats the key; name:
+ * which key it is.
  */
 static int
-take_key(const char *text, size_t len, const char *what, char *dst, size_t n,
-    struct why *why)
+take_key(const char *text, size_t len, const char *what, const char *name,
+    char *dst, size_t n, struct why *why)
 {
 	while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL &&
 	    text[len - 1] != '\0')
 		len--;
 	if (len == 0)
 		return why_set(why, -ENODATA, "%s is empty; it must hold the "
-		    "API key", what);
+		    "%s", what, name);
 	if (memchr(text, '\n', len) != NULL)
 		return why_set(why, -EINVAL, "%s has several lines; it must "
-		    "hold the API key and nothing else", what);
+		    "hold the %s and nothing else", what, name);
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] <= ' ' || text[i] > '~')
 			return why_set(why, -EINVAL, "%s has a space or a "
-			    "letter that cannot be in an API key", what);
+			    "letter that cannot be in an %s", what, name);
 	}
 	if (len >= n)
-		return why_set(why, -EINVAL, "%s is too long for an API key",
-		    what);
+		return why_set(why, -EINVAL, "%s is too long for an %s",
+		    what, name);
 	memcpy(dst, text, len);
 	dst[len] = '\0';
 	return 0;
 }
 
 static int
-read_key(int fd, const char *path, char *dst, size_t n, struct why *why)
+read_key(int fd, const char *path, const char *name, char *dst, size_t n,
+    struct why *why)
 {
 	char text[API_KEY_FILE_MAX + 1];
 	size_t len = 0;
@@ -62,10 +65,10 @@ read_key(int fd, const char *path, char *dst, size_t n, struct why *why)
 		len += (size_t)got;
 	}
 	if (len > API_KEY_FILE_MAX)
-		r = why_set(why, -EINVAL, "%s is too long for an API key",
-		    path);
+		r = why_set(why, -EINVAL, "%s is too long for an %s",
+		    path, name);
 	else
-		r = take_key(text, len, path, dst, n, why);
+		r = take_key(text, len, path, name, dst, n, why);
 	explicit_bzero(text, sizeof text);
 	return r;
 }
@@ -75,7 +78,8 @@ environment_key(const struct conf *cf, char *dst, size_t n,
     int64_t *ret_mtime_ns, struct why *why)
 {
 	const char *key = secret_text(cf->upstream.api_key);
-	int r = take_key(key, strlen(key), "LUMNI_API_KEY", dst, n, why);
+	int r = take_key(key, strlen(key), "LUMNI_API_KEY", "API key", dst,
+	    n, why);
 
 	if (r == 0 && ret_mtime_ns != NULL)
 		*ret_mtime_ns = 0;
@@ -104,24 +108,17 @@ no_credential(struct why *why)
 }
 
 int
-conf_api_key(const struct conf *cf, char *dst, size_t n,
+conf_secret_file(const char *path, const char *what, char *dst, size_t n,
     int64_t *ret_mtime_ns, struct why *why)
 {
-	const char *path = cf->upstream.api_key_file;
 	struct stat st;
 	int r;
 
-	if (path[0] == '\0') {
-		if (cf->upstream.api_key == NULL)
-			return why_set(why, -ENOENT, "there is no API key; "
-			    "name its file in upstream.api_key_file");
-		return environment_key(cf, dst, n, ret_mtime_ns, why);
-	}
 	/* Non-blocking: a FIFO in its place must not stop the loop. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == ENOENT)
 		return why_set(why, -ENOENT, "%s does not exist; write the "
-		    "API key into it", path);
+		    "%s into it", path, what);
 	if (fd < 0)
 		return why_errno(why, -errno, "%s", path);
 	if (fstat(fd, &st) < 0)
@@ -132,15 +129,29 @@ conf_api_key(const struct conf *cf, char *dst, size_t n,
 		r = why_set(why, -EPERM, "%s can be read by everyone; "
 		    "chmod o-rwx %s", path, path);
 	else
-		r = read_key(fd, path, dst, n, why);
+		r = read_key(fd, path, what, dst, n, why);
 	(void)close(fd);	/* nothing was written */
-	if (r == -ENODATA && conf_key_is_credential(cf))
-		return cf->upstream.api_key == NULL ? no_credential(why) :
-		    environment_key(cf, dst, n, ret_mtime_ns, why);
-	if (r == -ENODATA)
-		r = -EINVAL;
 	if (r == 0 && ret_mtime_ns != NULL)
 		*ret_mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 +
 		    st.st_mtim.tv_nsec;
 	return r;
+}
+
+int
+conf_api_key(const struct conf *cf, char *dst, size_t n,
+    int64_t *ret_mtime_ns, struct why *why)
+{
+	const char *path = cf->upstream.api_key_file;
+
+	if (path[0] == '\0') {
+		if (cf->upstream.api_key == NULL)
+			return why_set(why, -ENOENT, "there is no API key; "
+			    "name its file in upstream.api_key_file");
+		return environment_key(cf, dst, n, ret_mtime_ns, why);
+	}
+	int r = conf_secret_file(path, "API key", dst, n, ret_mtime_ns, why);
+	if (r == -ENODATA && conf_key_is_credential(cf))
+		return cf->upstream.api_key == NULL ? no_credential(why) :
+		    environment_key(cf, dst, n, ret_mtime_ns, why);
+	return r == -ENODATA ? -EINVAL : r;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "codec/redact.h"
 #include "core/conf.h"
 #include "core/conf_table.h"
 
@@ -19,6 +20,8 @@
 #define WORD(f, w)	.type = CONF_WORD, .offset = FIELD(f, int), .words = (w)
 #define TEXT(f, t)	.type = (t), .offset = FIELD(f, char *)
 #define LIST(f, t)	.type = (t), .offset = FIELD(f, struct conf_list)
+#define RULES(f, i)	.type = CONF_RULES, .item = (i),		\
+	.offset = FIELD(f, struct conf_rules)
 #define RANGE(a, b)	.min = (a), .max = (b)
 #define LIVE		.live = true
 
@@ -47,7 +50,7 @@ const struct conf_section conf_sections[] = {
 	{ "events", "How single events are taken in." },
 	{ "runs", "When a run is complete and goes out." },
 	{ "storage", "The files that keep what was accepted." },
-	{ "redact", "What is removed from events before they touch the disk." },
+	{ "redact", "What is redacted in events before they touch the disk." },
 	{ "log", "What lumnid says, on standard error." },
 	{ "limits", "What one client, and all of them, may take." },
 };
@@ -204,18 +207,27 @@ const struct conf_key conf_keys[] = {
 	    RANGE(64 * KIB, TIB), LIVE,
 	    .help = "Room for events that the upstream refused." },
 
-	{ "redact.keys", LIST(redact.keys, CONF_STRINGS), .def = "", LIVE,
-	    .help = "Values of these keys are removed at any depth; * and ? "
-	    "match as in file names." },
-	{ "redact.paths", LIST(redact.paths, CONF_STRINGS), .def = "", LIVE,
-	    .help = "Values at these places are removed, as in "
-	    "events.args.password." },
-	{ "redact.patterns", LIST(redact.patterns, CONF_STRINGS), .def = "",
-	    LIVE, .help = "Text that matches is removed: names of built-in "
-	    "patterns, or regular expressions." },
+	{ "redact.keys", RULES(redact.keys, "key"), .def = "", LIVE,
+	    .help = "Values of these keys are redacted, at any depth and in "
+	    "JSON within strings, whatever they are; upper and lower case are "
+	    "the same, and * and ? match as in file names." },
+	{ "redact.paths", RULES(redact.paths, "path"), .def = "", LIVE,
+	    .help = "Values at these places are redacted. A path begins with "
+	    "events, change, policy or *; elements of arrays are numbers; "
+	    "parts may be globs." },
+	{ "redact.patterns", RULES(redact.patterns, "regex"), .def = "", LIVE,
+	    .help = "Text that matches is redacted, in strings, keys and "
+	    "numbers: names of built-in patterns, such as all, or regular "
+	    "expressions with a name." },
 	{ "redact.max_string", SIZE(redact.max_string), .def = "unlimited",
-	    RANGE(64, 32 * MIB), .zero = "unlimited", LIVE,
-	    .help = "Longer strings are cut to their head and tail." },
+	    RANGE(REDACT_STRING_MIN, 32 * MIB), .zero = "unlimited", LIVE,
+	    .help = "Longer strings are cut to their head and tail, with their "
+	    "length and SHA-256 between." },
+	{ "redact.hash_key_file", TEXT(redact.hash_key_file, CONF_PATH),
+	    .def = "", LIVE,
+	    .help = "The file that holds the secret key of the action hash, "
+	    "not readable by others; read at the start and on a reload. With "
+	    "the same key equal values have equal hashes on all hosts." },
 
 	{ "log.level", WORD(log.level, words_level), .def = "info", LIVE,
 	    .help = "The least important lines that are written." },
@@ -379,6 +391,18 @@ conf_type_text(const struct conf_key *key)
 		return "a list such as [one, two]";
 	case CONF_USERS:
 		return "a list of users such as [alice, 1000]";
+	case CONF_RULES:
+		switch (key->item[0]) {
+		case 'k':
+			return "a list such as [password, {key: ssn, action: "
+			    "hash}]";
+		case 'p':
+			return "a list such as [events.args.password, "
+			    "events.messages.*.content]";
+		default:
+			return "a list such as [email, {name: order, regex: "
+			    "'ORD-[0-9]+'}]";
+		}
 	}
 	return "";
 }

@@ -27,6 +27,7 @@ enum conf_type {
 	CONF_GROUP,		/* char *: one that exists, or "" */
 	CONF_STRINGS,		/* struct conf_list */
 	CONF_USERS,		/* struct conf_list: uids, or names that exist */
+	CONF_RULES,		/* struct conf_rules */
 };
 
 struct conf_key {
@@ -37,6 +38,7 @@ struct conf_key {
 	uint64_t	 min, max;	/* numbers only */
 	const char	*zero;		/* the word for 0, or NULL; of a path: kept */
 	const char *const *words;	/* CONF_WORD: NULL-ended */
+	const char	*item;		/* CONF_RULES: "key", "path", "regex" */
 	bool		 live;		/* a reload puts it in force */
 	const char	*help;		/* one sentence, for the documents */
 	const char	*example;	/* set so in the example, or NULL */

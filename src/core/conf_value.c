@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "base/utf8.h"
 #include "core/conf_addr.h"
+#include "core/conf_rule.h"
 #include "core/conf_value.h"
 
 #define SHOWN_MAX	60	/* letters of a bad value in an error */
@@ -53,7 +54,8 @@ value_at_const(const struct conf *cf, const struct conf_key *key)
 bool
 conf_value_is_list(const struct conf_key *key)
 {
-	return key->type == CONF_STRINGS || key->type == CONF_USERS;
+	return key->type == CONF_STRINGS || key->type == CONF_USERS ||
+	    key->type == CONF_RULES;
 }
 
 static bool
@@ -369,16 +371,37 @@ set_text(struct conf *cf, const struct conf_key *key, const char *text,
 
 /* --- lists ------------------------------------------------------------------ */
 
+struct conf_rules *
+conf_value_rules(struct conf *cf, const struct conf_key *key)
+{
+	assert(key->type == CONF_RULES);
+	return value_at(cf, key);
+}
+
 void
 conf_value_clear(struct conf *cf, const struct conf_key *key)
 {
 	struct conf_list *list = value_at(cf, key);
 
+	if (key->type == CONF_RULES) {
+		conf_rules_clear(value_at(cf, key));
+		return;
+	}
 	for (size_t i = 0; i < list->n; i++)
 		free(list->v[i]);
 	free(list->v);
 	list->v = NULL;
 	list->n = 0;
+}
+
+static int
+add_rule(struct conf *cf, const struct conf_key *key, const char *text,
+    struct why *why)
+{
+	struct conf_rule rule = { 0 };
+	int r = conf_rule_set_text(key, &rule, text, why);
+
+	return r < 0 ? r : conf_rules_add(value_at(cf, key), &rule, why);
 }
 
 int
@@ -387,6 +410,8 @@ conf_value_add(struct conf *cf, const struct conf_key *key, const char *text,
 {
 	struct conf_list *list = value_at(cf, key);
 
+	if (key->type == CONF_RULES)
+		return add_rule(cf, key, text, why);
 	if (text[0] == '\0')
 		return why_set(why, -EINVAL, "an item of the list is empty");
 	if (list->n == CONF_LIST_MAX)
@@ -548,7 +573,9 @@ conf_value_put(const struct conf *cf, const struct conf_key *key,
 {
 	const void *at = value_at_const(cf, key);
 
-	if (conf_value_is_list(key)) {
+	if (key->type == CONF_RULES) {
+		conf_rules_put(key, at, b);
+	} else if (conf_value_is_list(key)) {
 		const struct conf_list *list = at;
 		buf_putc(b, '[');
 		for (size_t i = 0; i < list->n; i++) {
@@ -580,6 +607,8 @@ conf_value_equal(const struct conf *a, const struct conf *b,
 {
 	const void *at = value_at_const(a, key), *bt = value_at_const(b, key);
 
+	if (key->type == CONF_RULES)
+		return conf_rules_equal(at, bt);
 	if (conf_value_is_list(key)) {
 		const struct conf_list *al = at, *bl = bt;
 		if (al->n != bl->n)

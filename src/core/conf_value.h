@@ -23,7 +23,8 @@ bool	conf_value_is_list(const struct conf_key *);
  */
 int	conf_value_set(struct conf *, const struct conf_key *,
 	    const char *text, bool quoted, struct why *) MUSTUSE;
-/* Lists: remove all items; append one. */
+/* Lists: remove all items; append one, a text. */
+struct conf_rules *conf_value_rules(struct conf *, const struct conf_key *);
 void	conf_value_clear(struct conf *, const struct conf_key *);
 int	conf_value_add(struct conf *, const struct conf_key *, const char *,
 	    struct why *) MUSTUSE;

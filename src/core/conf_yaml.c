@@ -1,8 +1,9 @@
 /*
  * conf_yaml: walks libyaml's events. Of YAML it takes one document of maps,
- * lists of strings, and scalars; anchors, aliases, tags and a second document
- * are errors, because each lets a file say something else than it seems to.
- * Lines and columns count from 1, as editors do.
+ * scalars, and lists of strings (of small maps, for rules); anchors, aliases,
+ * tags and a second document are errors, because each lets a file say
+ * something else than it seems to. Lines and columns count from 1, as editors
+ * do.
  */
 #include <assert.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "core/conf_rule.h"
 #include "core/conf_table.h"
 #include "core/conf_value.h"
 #include "core/conf_yaml.h"
@@ -162,6 +164,94 @@ event_text(const struct reader *rd)
 	}
 }
 
+/* A pair of a rule; the present event is its key. */
+static int
+read_rule_pair(struct reader *rd, const struct conf_key *key,
+    struct conf_rule *rule)
+{
+	yaml_mark_t at = rd->ev.start_mark;
+	char field[40];
+	int r;
+
+	if (rd->ev.type != YAML_SCALAR_EVENT)
+		return FAIL(rd, &at, "%s: %s where a key is wanted", key->name,
+		    event_text(rd));
+	if ((r = scalar_check(rd)) < 0)
+		return r;
+	(void)snprintf(field, sizeof field, "%s", scalar_text(rd));
+	if ((r = reader_next(rd)) < 0)
+		return r;
+	if (rd->ev.type == YAML_SCALAR_EVENT && (r = scalar_check(rd)) < 0)
+		return r;
+	if (rd->ev.type != YAML_SCALAR_EVENT || scalar_is_null(rd))
+		return FAIL(rd, &rd->ev.start_mark, "%s: %s: a text is wanted",
+		    key->name, field);
+	if (strcmp(field, key->item) == 0) {
+		rule->line = (unsigned)rd->ev.start_mark.line + 1;
+		rule->column = (unsigned)rd->ev.start_mark.column + 1;
+	}
+	r = conf_rule_set_field(key, rule, field, scalar_text(rd), rd->why);
+	if (r < 0) {
+		(void)why_prefix(rd->why, r, "%s", key->name);
+		return reader_place(rd, &at);
+	}
+	return 0;
+}
+
+/* A rule that is a map; the present event is its start. */
+static int
+read_rule_map(struct reader *rd, const struct conf_key *key,
+    struct conf_rule *rule)
+{
+	yaml_mark_t at = rd->ev.start_mark;
+	int r;
+
+	for (;;) {
+		if ((r = reader_next(rd)) < 0)
+			return r;
+		if (rd->ev.type == YAML_MAPPING_END_EVENT)
+			break;
+		if ((r = read_rule_pair(rd, key, rule)) < 0)
+			return r;
+	}
+	r = conf_rule_check(key, rule, rd->why);
+	if (r < 0) {
+		(void)why_prefix(rd->why, r, "%s", key->name);
+		return reader_place(rd, &at);
+	}
+	return 0;
+}
+
+/* One rule: a text or a map. */
+static int
+read_rule(struct reader *rd, const struct conf_key *key)
+{
+	yaml_mark_t at = rd->ev.start_mark;
+	struct conf_rule rule = { .line = (unsigned)at.line + 1,
+		.column = (unsigned)at.column + 1 };
+	int r;
+
+	if (rd->ev.type == YAML_MAPPING_START_EVENT) {
+		r = read_rule_map(rd, key, &rule);
+	} else if ((r = scalar_check(rd)) == 0) {
+		r = conf_rule_set_text(key, &rule, scalar_text(rd), rd->why);
+		if (r < 0) {
+			(void)why_prefix(rd->why, r, "%s", key->name);
+			r = reader_place(rd, &at);
+		}
+	}
+	if (r < 0) {
+		conf_rule_free(&rule);
+		return r;
+	}
+	r = conf_rules_add(conf_value_rules(rd->conf, key), &rule, rd->why);
+	if (r < 0) {
+		(void)why_prefix(rd->why, r, "%s", key->name);
+		return reader_place(rd, &at);
+	}
+	return 0;
+}
+
 /* The list after the key; the present event is its start. */
 static int
 read_list(struct reader *rd, const struct conf_key *key)
@@ -174,6 +264,13 @@ read_list(struct reader *rd, const struct conf_key *key)
 		if (rd->ev.type == YAML_SEQUENCE_END_EVENT)
 			return 0;
 		yaml_mark_t at = rd->ev.start_mark;
+		if (key->type == CONF_RULES &&
+		    (rd->ev.type == YAML_SCALAR_EVENT ||
+		    rd->ev.type == YAML_MAPPING_START_EVENT)) {
+			if ((r = read_rule(rd, key)) < 0)
+				return r;
+			continue;
+		}
 		if (rd->ev.type != YAML_SCALAR_EVENT)
 			return FAIL(rd, &at, "%s: %s in the list, where a "
 			    "plain item is wanted", key->name, event_text(rd));

@@ -20,6 +20,7 @@
 #include "base/rand.h"
 #include "base/why.h"
 #include "codec/event.h"
+#include "codec/redact.h"
 #include "core/books.h"
 #include "core/conf.h"
 #include "core/transport.h"
@@ -136,7 +137,10 @@ bool	engine_settled(const struct engine *);
  */
 void	engine_pause(struct engine *, bool pause, struct now);
 
-/* Put another configuration in force; storage.dir etc. are not looked at. */
+/*
+ * Put another configuration in force; storage.dir etc. are not looked at. The
+ * old one must still be whole.
+ */
 void	engine_set_conf(struct engine *, const struct conf *, struct now);
 
 /* Seal one run (or all, runid NULL) as `flush`. Returns how many. */
@@ -144,6 +148,8 @@ size_t	engine_flush_runs(struct engine *, const char *runid, size_t len,
 	    struct now);
 
 struct books *engine_books(struct engine *);
+/* How often each rule of redaction took something; name NULL: no such i. */
+struct redact_count engine_redact_count(const struct engine *, size_t i);
 /* accepted = delivered + pending + dead + dropped, on both. */
 void	engine_ledger(struct engine *, struct books_ledger *events,
 	    struct books_ledger *records);

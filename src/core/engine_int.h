@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "codec/batch.h"
+#include "codec/redact.h"
 #include "core/age.h"
 #include "core/engine.h"
 #include "core/runs.h"
@@ -90,6 +91,7 @@ struct engine {
 	uint64_t		 saved[BOOKS_TOTALS];	/* in the journal */
 
 	struct event_message	 message;
+	struct redact_run	*redact;	/* NULL: there are no rules */
 	struct buf		 scratch;
 	struct spool_batch	 meta;
 

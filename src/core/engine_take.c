@@ -211,6 +211,7 @@ static void
 engine_options(const struct engine *e, struct event_options *ret)
 {
 	*ret = (struct event_options){
+		.redact = e->redact,
 		.stamp_at = e->conf->events.stamp_at,
 		.end_types = e->conf->runs.end_types.v,
 		.end_types_n = e->conf->runs.end_types.n,

@@ -116,6 +116,23 @@ metrics_inputs(struct buf *b, const struct books *bk)
 	    "Datagrams larger than the buffer.", bk->total[BOOKS_TRUNCATED]);
 }
 
+/* By rule; what was found is told nowhere. */
+static void
+metrics_redact(struct buf *b, const struct engine *e)
+{
+	const char *name = "lumnid_redactions_total";
+	struct redact_count c;
+
+	metrics_head(b, name, "counter", "What was redacted, by rule.");
+	for (size_t i = 0; (c = engine_redact_count(e, i)).name != NULL; i++)
+		metrics_label(b, name, "rule", c.name, c.hits);
+	name = "lumnid_redaction_limits_total";
+	metrics_head(b, name, "counter", "Strings that went whole because a "
+	    "pattern met a limit in them, by rule.");
+	for (size_t i = 0; (c = engine_redact_count(e, i)).name != NULL; i++)
+		metrics_label(b, name, "rule", c.name, c.limits);
+}
+
 static void
 metrics_runs(struct buf *b, const struct books *bk,
     const struct engine_status *st)
@@ -268,6 +285,7 @@ metrics_prometheus(struct engine *e, const struct metrics_process *p,
 	metrics_ledger(b, &metrics_ledgers[1], &records);
 	metrics_inputs(b, bk);
 	metrics_users(b, p->uids);
+	metrics_redact(b, e);
 	metrics_runs(b, bk, &st);
 	metrics_upstream(b, bk, &st);
 	metrics_process(b, p);

@@ -38,8 +38,9 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_change, ctl_dead, ctl_drain, ctl_flush,
-    ctl_log_level, ctl_pause, ctl_policy, ctl_reload, ctl_resume, ctl_run,
-    ctl_runs, ctl_send, ctl_spool, ctl_status, ctl_tail, ctl_top;
+    ctl_log_level, ctl_pause, ctl_policy, ctl_redact_test, ctl_reload,
+    ctl_resume, ctl_run, ctl_runs, ctl_send, ctl_spool, ctl_status, ctl_tail,
+    ctl_top;
 
 /* One line on standard error, "lumnictl: " before it. */
 void	ctl_error(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -36,10 +36,13 @@ SUITES = ("bookworm", "trixie")
 BASE = "systemd,systemd-sysv,dbus,ca-certificates,rpm"
 RUNTIME = {
     "bookworm": "libcurl4,libevent-core-2.1-7,libevent-extra-2.1-7,"
-                "libjson-c5,libmsgpackc2,libxxhash0,libyaml-0-2,libzstd1",
+                "libjson-c5,libmsgpackc2,libpcre2-8-0,libssl3,libxxhash0,"
+                "libyaml-0-2,libzstd1",
     "trixie": "libcurl4t64,libevent-core-2.1-7t64,libevent-extra-2.1-7t64,"
-              "libjson-c5,libmsgpack-c2,libxxhash0,libyaml-0-2,libzstd1",
+              "libjson-c5,libmsgpack-c2,libpcre2-8-0,libssl3t64,libxxhash0,"
+              "libyaml-0-2,libzstd1",
 }
+
 
 def run(argv, seconds=900, env=None, **kw):
     """Run to the end; a failure shows what was said. Returns its output."""

@@ -168,11 +168,25 @@ START_TEST(test_good)
 		    "/etc/ca.pem" },
 		{ "redact: {paths: [events.args.password, '*.k']}",
 		    "redact.paths", "[events.args.password, \"*.k\"]" },
-		{ "redact: {patterns: [\"a\\\"b\\\\c\"]}", "redact.patterns",
+		{ "runs: {end_types: [\"a\\\"b\\\\c\"]}", "runs.end_types",
 		    "[\"a\\\"b\\\\c\"]" },
-		{ "redact: {patterns: [\"a\\u2028\\x85\\ufeff\\U0001f600\"]}",
-		    "redact.patterns",
+		{ "runs: {end_types: [\"a\\u2028\\x85\\ufeff\\U0001f600\"]}",
+		    "runs.end_types",
 		    "[\"a\\u2028\\x85\\ufeff\xf0\x9f\x98\x80\"]" },
+		{ "redact: {keys: [password, 'x-*']}", "redact.keys",
+		    "[password, \"x-*\"]" },
+		{ "redact:\n  keys:\n  - key: ssn\n    action: hash\n"
+		    "  - {name: n, key: b}", "redact.keys",
+		    "[{key: ssn, action: hash}, {key: b, name: \"n\"}]" },
+		{ "redact: {keys: [{key: a, action: replace}]}", "redact.keys",
+		    "[a]" },
+		{ "redact: {patterns: [all, {name: card, action: remove}, "
+		    "{name: x, regex: '\\d+: \"'}]}", "redact.patterns",
+		    "[all, {name: card, action: remove}, "
+		    "{regex: \"\\\\d+: \\\"\", name: x}]" },
+		{ "redact: {patterns: []}", "redact.patterns", "[]" },
+		{ "redact: {max_string: 1KiB, hash_key_file: /k}",
+		    "redact.hash_key_file", "/k" },
 		{ "limits: {uid_bytes_per_s: unlimited}",
 		    "limits.uid_bytes_per_s", "unlimited" },
 		{ "limits: {uid_bytes_per_s: 1MB}", "limits.uid_bytes_per_s",
@@ -324,6 +338,37 @@ static const struct {
 	    "an absolute path" },
 	{ "storage: {dir: \"\"}", "f:1:16: storage.dir: \"\" is not an "
 	    "absolute path" },
+	/* rules */
+	{ "redact: {keys: password}", "f:1:16: redact.keys: a value where a "
+	    "list such as [password, {key: ssn, action: hash}] is wanted" },
+	{ "redact: {keys: [\"\"]}", "f:1:17: redact.keys: an item of the "
+	    "list is empty" },
+	{ "redact: {keys: [[a]]}", "f:1:17: redact.keys: a list in the list, "
+	    "where a plain item is wanted" },
+	{ "redact: {keys: [{path: a}]}", "f:1:18: redact.keys: an item has no "
+	    "\"path\"; it has key, name and action" },
+	{ "redact: {keys: [{name: a}]}", "f:1:17: redact.keys: an item "
+	    "without \"key\"" },
+	{ "redact: {keys: [{key: a, key: b}]}", "f:1:26: redact.keys: key is "
+	    "set twice" },
+	{ "redact: {keys: [{key: a, action: burn}]}", "f:1:26: redact.keys: "
+	    "action: \"burn\": must be replace, hash or remove" },
+	{ "redact: {keys: [{key: a, name: 'a b'}]}", "f:1:26: redact.keys: "
+	    "name: \"a b\" is none: it has 1 to 64 letters, digits, _, - or "
+	    "." },
+	{ "redact: {keys: [{key: [a]}]}", "f:1:23: redact.keys: key: a text "
+	    "is wanted" },
+	{ "redact: {keys: [{key: }]}", "f:1:23: redact.keys: key: a text is "
+	    "wanted" },
+	{ "redact: {patterns: [{regex: a}]}", "f:1:21: redact.patterns: a "
+	    "pattern without \"name\"" },
+	{ "redact: {patterns: [emial]}", "f:1:21: redact.patterns: there is "
+	    "no built-in pattern \"emial\" (private_key, jwt, anthropic_key, "
+	    "stripe_key, openai_key, aws_key, github_token, slack_token, "
+	    "google_key, bearer, url_password, email, card, api_keys, all); "
+	    "one of your own is written {name: NAME, regex: 'REGEX'}" },
+	{ "redact: {max_string: 64}", "f:1:22: redact.max_string: \"64\": "
+	    "must be 256 to 32MiB, or unlimited" },
 	{ "listen: {udp: 8842}", "f:1:15: listen.udp: \"8842\" has no "
 	    "port; write host:port, as in 127.0.0.1:8842" },
 	{ "listen: {udp: ':8842'}", "f:1:15: listen.udp: \":8842\" has "
@@ -468,6 +513,59 @@ START_TEST(test_checks)
 }
 END_TEST
 
+/* What only shows when the rules are compiled, and where it is. */
+START_TEST(test_compile)
+{
+	static const struct {
+		const char *text, *error;
+	} bad[] = {
+		{ "redact:\n  patterns:\n  - email\n  - name: order\n"
+		    "    regex: 'ORD-([0-9]+'", "f:5:12: redact.patterns: "
+		    "\"order\": missing closing parenthesis, at letter 12" },
+		{ "redact: {patterns: [{name: x, regex: 'a\\Cb'}]}",
+		    "f:1:38: redact.patterns: \"x\": using \\C is disabled by "
+		    "the application, at letter 4" },
+		{ "redact: {paths: [args.password]}", "f:1:18: redact.paths: "
+		    "\"args.password\": a path begins with events, change, "
+		    "policy or *, and goes on to a key: events.args.password" },
+		{ "redact: {paths: [events]}", "f:1:18: redact.paths: "
+		    "\"events\": a path begins with events, change, policy or "
+		    "*, and goes on to a key: events.args.password" },
+		{ "redact: {paths: [events..a]}", "f:1:18: redact.paths: "
+		    "\"events..a\": a part of the path is empty; it is written "
+		    "as events.args.password" },
+		{ "redact: {paths: ['events.**.a']}", "f:1:18: redact.paths: "
+		    "\"events.**.a\": ** is no part of a path; redact.keys "
+		    "finds a key at any depth" },
+		{ "redact: {keys: [{key: a, action: hash}]}",
+		    "redact.hash_key_file is not set; the action hash needs a "
+		    "key, as \"openssl rand -hex 32\" makes one" },
+		{ "redact: {keys: [{key: a, action: hash}], "
+		    "hash_key_file: /nowhere/key}", "redact.hash_key_file: "
+		    "/nowhere/key does not exist; write the HMAC key "
+		    "into it" },
+	};
+	struct why why;
+
+	for (size_t i = 0; i < NELEM(bad); i++) {
+		struct conf *cf = parse(bad[i].text);
+		ck_assert_int_lt(conf_compile(cf, &why), 0);
+		ck_assert_str_eq(why.text, bad[i].error);
+		ck_assert_ptr_null(cf->redact.set);
+		conf_free(cf);
+	}
+	struct conf *cf = parse("redact: {keys: [a, {key: b, name: c}], "
+	    "paths: ['*.a.0'], patterns: [all, {name: d, regex: x}]}");
+	ck_assert_int_eq(conf_compile(cf, &why), 0);
+	ck_assert_ptr_nonnull(cf->redact.set);
+	conf_free(cf);
+	cf = parse("redact: {keys: []}");
+	ck_assert_int_eq(conf_compile(cf, &why), 0);
+	ck_assert_ptr_null(cf->redact.set);
+	conf_free(cf);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -475,5 +573,5 @@ main(void)
 	unsetenv("CREDENTIALS_DIRECTORY");
 	return unit_run("conf", (const TTest *const[]){ test_defaults,
 	    test_words, test_good, test_bad, test_bad_yaml, test_checks,
-	    NULL });
+	    test_compile, NULL });
 }

@@ -128,6 +128,10 @@ other_value(const struct conf_key *key, char dst[64])
 		return "[one, \"t, w: #o\", \"\\x1b\\\"\\\\\"]";
 	case CONF_USERS:
 		return "[root, 17]";
+	case CONF_RULES:
+		snprintf(dst, 64, "[%s, {%s: \"a.b\", name: n, action: hash}]",
+		    key->item[0] == 'r' ? "email" : "events.x", key->item);
+		return dst;
 	}
 	return NULL;
 }
