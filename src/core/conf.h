@@ -163,6 +163,19 @@ int	conf_check(const struct conf *, struct why *) MUSTUSE;
  */
 int	conf_compile(struct conf *, struct why *) MUSTUSE;
 
+/*
+ * The control socket's path; "" when there is none. dst: n bytes; returned. It
+ * may be too long for a socket where it was not set but derived.
+ */
+const char *conf_control_path(const struct conf *, char *dst, size_t n);
+
+/*
+ * A value of this key could not be put in force: put "file:line: " before the
+ * text in why, where the key stands in a file. Returns code.
+ */
+int	conf_why_at(const struct conf *, const char *key, int code,
+	    struct why *);
+
 /* Effective values with origins, secrets masked, as YAML. */
 void	conf_print(const struct conf *, FILE *);
 /* The commented example file, made from the table. */
