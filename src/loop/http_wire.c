@@ -313,36 +313,60 @@ http_wire_free(struct http_wire *wire)
 		http_request_free(wire->requests[i]);
 	http_multi_free(wire->hm);
 	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++)
-		free(wire->urls[i]);
+		curl_url_cleanup(wire->urls[i]);
 	free(wire->requests);
 	free(wire);
 }
 
-struct http_wire *
-http_wire_new(struct loop *loop, const struct conf *conf,
-    void (*done)(void *, CURL *, CURLcode), void *arg)
+/* The URL of a route, parsed once for all its requests. */
+static CURLU *
+http_wire_url(const struct conf *conf, const char *path, struct why *why)
 {
-	struct http_wire *wire = mem_zalloc(sizeof *wire);
 	const char *base = conf_addr_url_socket(conf->upstream.url, NULL, 0) ?
 	    "http://localhost" : conf->upstream.url;
-	size_t len = strlen(base);
+	size_t len = strlen(base), n;
+	CURLU *url = curl_url();
+	CURLUcode r;
+	char *text;
+
+	while (len > 0 && base[len - 1] == '/')
+		len--;
+	n = len + strlen(path) + 1;
+	text = mem_alloc(n);
+	(void)snprintf(text, n, "%.*s%s", (int)len, base, path);
+	r = url == NULL ? CURLUE_OUT_OF_MEMORY :
+	    curl_url_set(url, CURLUPART_URL, text, 0);
+	if (r != CURLUE_OK) {
+		(void)why_set(why, -EINVAL, "upstream.url: libcurl cannot use "
+		    "%s (CURLUcode %d)", text, (int)r);
+		curl_url_cleanup(url);
+		url = NULL;
+	}
+	free(text);
+	return url;
+}
+
+struct http_wire *
+http_wire_new(struct loop *loop, const struct conf *conf,
+    void (*done)(void *, CURL *, CURLcode), void *arg, struct why *why)
+{
+	struct http_wire *wire = mem_zalloc(sizeof *wire);
 
 	wire->arg = arg;
 	wire->requests_max = conf->upstream.connections;
 	wire->requests = mem_grow(NULL, wire->requests_max,
 	    sizeof *wire->requests);
-	while (len > 0 && base[len - 1] == '/')
-		len--;
 	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++) {
-		size_t n = len + strlen(http_wire_paths[i]) + 1;
-
-		wire->urls[i] = mem_alloc(n);
-		(void)snprintf(wire->urls[i], n, "%.*s%s", (int)len,
-		    base, http_wire_paths[i]);
+		wire->urls[i] = http_wire_url(conf, http_wire_paths[i], why);
+		if (wire->urls[i] == NULL) {
+			http_wire_free(wire);
+			return NULL;
+		}
 	}
 	wire->hm = http_multi_new(loop, (long)conf->upstream.connections, done,
 	    arg);
 	if (wire->hm == NULL) {
+		(void)why_set(why, -ENOMEM, "libcurl: no memory");
 		http_wire_free(wire);
 		return NULL;
 	}
@@ -435,7 +459,7 @@ http_request_start(struct http_request *rq, const struct transport_request *tr,
 	http_request_set_lines(rq, tr);
 	SET(CURLOPT_HTTPHEADER, rq->lines);
 	if (rq->route != (int)tr->route)
-		SET(CURLOPT_URL, rq->wire->urls[tr->route]);
+		SET(CURLOPT_CURLU, rq->wire->urls[tr->route]);
 	rq->route = (int)tr->route;
 	if (r != CURLE_OK)
 		return why_set(why, -ENOMEM, "libcurl: %s",

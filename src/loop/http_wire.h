@@ -68,7 +68,7 @@ struct http_request {
 struct http_wire {
 	void			*arg;		/* of http_wire_new() */
 	struct http_multi	*hm;
-	char			*urls[HTTP_WIRE_ROUTES];
+	CURLU			*urls[HTTP_WIRE_ROUTES];	/* parsed once */
 	struct http_request	**requests;	/* the pool */
 	size_t			 requests_n;
 	size_t			 requests_max;
@@ -78,10 +78,11 @@ struct http_wire {
 
 /*
  * done: as http_multi_new(); its CURLINFO_PRIVATE is the http_request, its arg
- * is arg. NULL when out of memory. conf is used by http_wire_request(), too.
+ * is arg. NULL, and why, when the URL cannot be used or memory is out. conf is
+ * used by http_wire_request(), too.
  */
 struct http_wire *http_wire_new(struct loop *, const struct conf *,
-	    void (*done)(void *, CURL *, CURLcode), void *arg);
+	    void (*done)(void *, CURL *, CURLcode), void *arg, struct why *);
 void	http_wire_free(struct http_wire *);
 
 /* A request that is not busy, or a new one; NULL with the reason in why. */

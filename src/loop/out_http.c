@@ -222,10 +222,10 @@ out_http_set_conf(struct out_http *out, const struct conf *conf,
     struct why *why)
 {
 	struct http_wire *wire = http_wire_new(out->loop, conf, on_done,
-	    out);
+	    out, why);
 
 	if (wire == NULL)
-		return why_set(why, -ENOMEM, "libcurl: no memory");
+		return -EINVAL;
 	if (out->wire != NULL) {
 		out->wire->next = out->retired;
 		out->retired = out->wire;
