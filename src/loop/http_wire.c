@@ -15,7 +15,9 @@
 #define HTTP_WIRE_ANSWER_MAX	(256 * 1024)	/* kept of an answer's body */
 #define HTTP_WIRE_ANSWER_MIN	1024
 #define HTTP_WIRE_BODY_KEEP	(64 * 1024)	/* between requests */
-#define HTTP_WIRE_BUFFER		16384L
+/* Answers are short, and libcurl takes and wipes this for each request. */
+#define HTTP_WIRE_READ		4096L
+#define HTTP_WIRE_BUFFER	16384L
 #define HTTP_WIRE_CONNECT_MS	10000
 
 static const char *const http_wire_paths[HTTP_WIRE_ROUTES] = {
@@ -232,7 +234,7 @@ http_request_set_callbacks(CURL *easy, struct http_request *rq)
 	SET(CURLOPT_READDATA, (void *)rq);
 	SET(CURLOPT_SEEKFUNCTION, on_curl_seek);
 	SET(CURLOPT_SEEKDATA, (void *)rq);
-	SET(CURLOPT_BUFFERSIZE, HTTP_WIRE_BUFFER);
+	SET(CURLOPT_BUFFERSIZE, HTTP_WIRE_READ);
 	SET(CURLOPT_UPLOAD_BUFFERSIZE, HTTP_WIRE_BUFFER);
 	SET(CURLOPT_POST, 1L);
 	SET(CURLOPT_USERAGENT, "lumnid/" PACKAGE_VERSION);
