@@ -73,12 +73,12 @@ def build_support(tmp):
 
 def inside(tmp, tests):
     """Run the tests; returns the exit status."""
+    os.environ["TMPDIR"] = os.path.join(tmp, "tmp")
+    os.mkdir(os.environ["TMPDIR"])
     source, build = build_support(tmp)
-    os.mkdir(os.path.join(tmp, "tmp"))
     os.environ.update(LUMNID_BUILD=build, LUMNID_GIT=os.environ[
                           "LUMNID_SOURCE"],
                       LUMNID_SOURCE=source, PYTHONDONTWRITEBYTECODE="1",
-                      TMPDIR=os.path.join(tmp, "tmp"),
                       # Beside others, and builds, all is slower.
                       LUMNID_SLOW=os.environ.get("LUMNID_SLOW", "3"))
     count = {"ok": 0, "FAIL": 0, "skip": 0}

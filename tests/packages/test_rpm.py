@@ -19,10 +19,18 @@ class Host(life.Host):
         return self.m.sh(f"{RPM} {more} {self.m.put(package)} 2>&1")
 
 
+def suite():
+    """The rpms are built here, and so run in a tree of this release."""
+    if pkg.host_suite() not in pkg.SUITES:
+        raise pkg.Skip("this is neither Debian 12 nor 13")
+    return pkg.host_suite()
+
+
 def test_life(t):
+    where = suite()
     old = pkg.previous_rpm("lumnid")
     new = pkg.rpm("lumnid")
-    h = Host(t, "bookworm", old)
+    h = Host(t, where, old)
     m = h.m
     m.sh("systemctl is-enabled lumnid.socket lumnid.service")
     t.equal(m.try_sh("systemctl is-active lumnid.service")[1].strip(),
@@ -92,8 +100,10 @@ def repository(t):
     require of a distribution."""
     repo = os.path.join(t.dir, "repo")
     os.mkdir(repo)
-    names = ("lumnid", "liblumni", "liblumni-devel")
-    ours = [f(n) for f in (pkg.previous_rpm, pkg.rpm) for n in names]
+    ours = []
+    for directory in (pkg.previous_rpms(), pkg.rpms()):
+        ours += [p for p in glob.glob(os.path.join(directory, "*.rpm"))
+                 if not p.endswith(".src.rpm")]
     for path in ours:
         os.symlink(path, os.path.join(repo, os.path.basename(path)))
     needs = {x for p in ours for x in run(["rpm", "-qpR", p]).split("\n")
@@ -114,8 +124,9 @@ def test_dnf(t):
     """Installed, upgraded, downgraded and removed by dnf."""
     pkg.need("dnf", "createrepo_c", "rpmbuild")
     tree = os.path.join(t.dir, "tree")
+    base = pkg.tree_archive(suite())
     repo = repository(t)
-    pkg.unpack_tree(pkg.tree_archive("bookworm"), tree)
+    pkg.unpack_tree(base, tree)
 
     def dnf(*args):
         return run(["dnf", "-y", "--installroot", tree,
@@ -136,10 +147,12 @@ def test_dnf(t):
         sh("echo '# edited' >>/etc/lumnid/lumnid.yaml")
         dnf("upgrade", "lumnid", "liblumni-devel")
         t.equal(release(), new, "release")
+        dnf("install", "python3-lumni")
+        sh("test -e /usr/lib/python3/dist-packages/lumni/__init__.py")
         dnf("downgrade", "lumnid-" + old)
         t.equal(release(), old, "release")
         sh("grep -q edited /etc/lumnid/lumnid.yaml")
-        dnf("remove", "lumnid", "liblumni-devel", "liblumni")
+        dnf("remove", "lumnid", "liblumni-devel", "liblumni", "python3-lumni")
         sh("! test -e /usr/sbin/lumnid; "
            "test -e /etc/lumnid/lumnid.yaml.rpmsave")
         left = run(["rpm", "--root", tree, "-qa"])
