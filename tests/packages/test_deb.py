@@ -212,14 +212,16 @@ def events(run, *numbers, **more):
 def check_files(h):
     """Owners and modes, and that nothing more is there."""
     got = h.m.sh("stat -c '%n %U:%G %a %F' /etc/lumnid /etc/lumnid/* "
-                 "/run/lumnid /run/lumnid/*.sock /var/lib/lumnid")
+                 "/run/lumnid /run/lumnid/*.sock /var/lib/lumnid "
+                 "/var/spool/lumnid")
     want = {"/etc/lumnid": "root:root 755 directory",
             CONF: "root:lumnid 640 regular file",
             "/etc/lumnid/api_key": "root:root 600 regular file",
             "/run/lumnid": "lumnid:lumnid 755 directory",
             SOCKET: "root:lumnid 660 socket",
             "/run/lumnid/control.sock": "lumnid:lumnid 600 socket",
-            "/var/lib/lumnid": "lumnid:lumnid 700 directory"}
+            "/var/lib/lumnid": "lumnid:lumnid 700 directory",
+            "/var/spool/lumnid": "lumnid:lumnid 2770 directory"}
     for line in got.strip().split("\n"):
         name, what = line.split(" ", 1)
         h.t.equal(what, want.get(name), name)
@@ -289,7 +291,7 @@ def life(t, suite):
     h.must_send(events("kept", 1, 2, 3, end=True))
     sent["kept"] = [1, 2, 3]
     text = m.sh("dpkg -r lumnid 2>&1")
-    t.true("not delivered stay in /var/lib/lumnid" in text, text)
+    t.true("not delivered stays in /var/lib/lumnid" in text, text)
     gone(h)
     m.sh(f"test -e {CONF} && test -e /etc/lumnid/api_key && "
          "test -n \"$(find /var/lib/lumnid -type f)\"")
@@ -303,9 +305,10 @@ def life(t, suite):
     text = m.sh("dpkg -P lumnid 2>&1")
     t.true("removing /var/lib/lumnid" in text and "API key" in text, text)
     gone(h)
-    m.sh("! ls -d /etc/lumnid /var/lib/lumnid /run/lumnid 2>/dev/null")
-    t.equal(m.sh("find /etc /lib/systemd /usr /var/lib -xdev "
-                 "-name '*lumnid*' ! -path '*/dpkg/*'").strip(), "", "left")
+    m.sh("! ls -d /etc/lumnid /var/lib/lumnid /var/spool/lumnid /run/lumnid "
+         "2>/dev/null")
+    t.equal(m.sh("find /etc /lib/systemd /usr /var -xdev "
+                 "-name '*lumnid*' ! -path '*/dpkg/*' ! -path '/var/log/*'").strip(), "", "left")
     h.install(pkg.deb(suite, "lumnid"))
     check_files(h)
     up.kill()
@@ -371,7 +374,7 @@ def other_sockets(h):
     m.write("/etc/systemd/system/lumnid.socket.d/override.conf",
             "[Socket]\nListenStream=\nListenDatagram=\nSocketMode=0666\n"
             f"ListenStream={SOCKET}\nListenDatagram=127.0.0.1:9999\n")
-    m.sh(f"printf 'listen: {{udp: off}}\\n' >>{CONF} && "
+    m.sh(f"sed -i 's/^listen:/&\\n  udp: off/' {CONF} && "
          "systemctl daemon-reload && systemctl restart lumnid.socket")
     h.wait_status("^forwarding")
     t.equal(m.sh(f"stat -c '%U:%G %a' {SOCKET}").strip(), "root:lumnid 666",
@@ -383,7 +386,7 @@ def other_sockets(h):
     t.true("socket_differs key=listen.udp" in m.sh(
         "journalctl -u lumnid.service -b --no-pager"), "what is told")
     m.sh("rm -r /etc/systemd/system/lumnid.socket.d && systemctl "
-         f"daemon-reload && sed -i '/^listen: /d' {CONF} && "
+         f"daemon-reload && sed -i '/^  udp: off/d' {CONF} && "
          "systemctl restart lumnid.socket")
     check_files(h)
 
@@ -470,7 +473,7 @@ def upgrade(t, suite):
     m.sh("systemctl restart lumnid.service")
     sock = m.sh(f"stat -c %i {SOCKET}")
 
-    change(h, lambda: h.install(new), sent)
+    change(h, lambda: h.install(new, "--force-confold"), sent)
     t.equal(m.sh("dpkg-query -W -f '${Version}' lumnid"),
             pkg.version() + "-1", "version")
     t.equal(m.sh(f"cat {CONF}; stat -c '%U:%G %a' {CONF}"),
@@ -478,7 +481,8 @@ def upgrade(t, suite):
     check_process(h)
 
     # Back, and forth again, with a new default in the package's file.
-    change(h, lambda: h.install(old, "--force-downgrade"), sent)
+    change(h, lambda: h.install(old, "--force-downgrade --force-confold"),
+           sent)
     newer = another_default(t, new)
     change(h, lambda: h.install(newer, "--force-confold"), sent)
     t.equal(m.sh(f"cat {CONF}"), edited, "the edited file")
@@ -500,7 +504,7 @@ def upgrade(t, suite):
              and x["body"]["runId"] == "open"]
     t.equal(len(parts), 1, "parts of a run that was open all the time")
     m.sh("dpkg -P lumnid 2>&1; ! ls -d /etc/lumnid /var/lib/lumnid "
-         "2>/dev/null")
+         "/var/spool/lumnid 2>/dev/null")
 
 
 def another_default(t, path):

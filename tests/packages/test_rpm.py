@@ -70,7 +70,7 @@ def test_life(t):
     sent["kept"] = [1]
 
     text = m.sh(f"{RPM} -e lumnid 2>&1")
-    t.true("not delivered stay in /var/lib/lumnid" in text, text)
+    t.true("not delivered stays in /var/lib/lumnid" in text, text)
     m.sh(f"test -e {life.CONF}.rpmsave && test -d /var/lib/lumnid")
     m.sh(f"! test -e {life.SOCKET}; ! systemctl is-active lumnid.service "
          "lumnid.socket; ! systemctl is-enabled lumnid.service")
