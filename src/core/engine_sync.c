@@ -171,14 +171,21 @@ engine_save_totals(struct engine *e, struct now now)
 	for (unsigned i = BOOKS_KERNEL_UDP; i < BOOKS_TOTALS; i++) {
 		if (i == BOOKS_DEAD_DELETED)
 			continue;	/* it has a record of its own */
-		uint64_t n = e->books.total[i] - e->saved[i];
+		uint64_t total = e->books.total[i], n = total - e->saved[i];
 
 		if (n == 0)
 			continue;
+		/*
+		 * A segment that begins with this record has the totals before
+		 * it, so it is counted behind.
+		 */
+		e->books.total[i] = e->saved[i];
+		int r = journal_count(e->journal, i, n, now.wall, &why);
+		e->books.total[i] = total;
 		/* On failure it is tried with the next round. */
-		if (journal_count(e->journal, i, n, now.wall, &why) < 0)
+		if (r < 0)
 			return;
-		e->saved[i] = e->books.total[i];
+		e->saved[i] = total;
 	}
 }
 

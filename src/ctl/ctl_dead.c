@@ -21,6 +21,8 @@
 #include "codec/jsonin.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_ask.h"
+#include "ctl/ctl_http.h"
+#include "ctl/ctl_term.h"
 
 #define DEAD_DIR	LOCALSTATEDIR "/lib/lumnid/dead"
 
@@ -36,7 +38,8 @@ static const char dead_usage[] =
     "letters go in the order of their events, however they are named; where\n"
     "one fails, the later ones of its run are kept too.\n"
     "\n"
-    "  -d, --dir DIR        where the letters are (" DEAD_DIR ")\n"
+    "  -d, --dir DIR        where the letters are; without it, those of the\n"
+    "                       lumnid that runs here, or " DEAD_DIR "\n"
     "  -a, --all            all letters\n"
     CTL_USAGE_TEXT
     "\n"
@@ -46,6 +49,7 @@ static const char dead_usage[] =
 struct dead {
 	struct ctl	*ctl;
 	const char	*dir;
+	char		 found[4096];	/* the running lumnid's */
 	char		**names;
 	size_t		 n;
 	char		**behind;	/* runs of which a letter failed */
@@ -186,6 +190,33 @@ dead_count(struct json_object *o)
 	    json_object_array_length(v) : 0;
 }
 
+/* A letter in a line of JSON, without its events. */
+static void
+dead_list_json(const char *name, struct json_object *letter)
+{
+	struct json_object *o = json_object_new_object(), *v;
+	static const char *const keys[] = { "batch", "kind", "runId", "part",
+	    "at", "status" };
+	struct buf b;
+
+	(void)json_object_object_add(o, "letter",
+	    json_object_new_string(name));
+	for (size_t i = 0; i < NELEM(keys); i++)
+		if (json_object_object_get_ex(letter, keys[i], &v))
+			(void)json_object_object_add(o, keys[i],
+			    json_object_get(v));
+	(void)json_object_object_add(o, "events", json_object_new_int64(
+	    (int64_t)dead_count(letter)));
+	buf_init(&b, 0);
+	const char *text = json_object_to_json_string_ext(o,
+	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	ctl_term_json(&b, text, strlen(text));
+	buf_putc(&b, '\n');
+	(void)ctl_term_put(&b);
+	buf_free(&b);
+	json_object_put(o);
+}
+
 static int
 dead_do_list(struct dead *d)
 {
@@ -199,13 +230,18 @@ dead_do_list(struct dead *d)
 			continue;
 		}
 		const char *id = dead_string(o, "runId");
+		if (d->ctl->json) {
+			dead_list_json(d->names[i], o);
+			json_object_put(o);
+			continue;
+		}
 		(void)printf("%s  status %s  %zu event%s  %s %s\n",
 		    d->names[i], dead_string(o, "status"), dead_count(o),
 		    dead_count(o) == 1 ? "" : "s", dead_string(o, "kind"),
 		    ctl_clean(id, strlen(id), run, sizeof run));
 		json_object_put(o);
 	}
-	if (d->n == 0 && !d->ctl->quiet)
+	if (d->n == 0 && !d->ctl->quiet && !d->ctl->json)
 		(void)puts("no letters");
 	return status;
 }
@@ -217,9 +253,16 @@ dead_do_show(struct dead *d, const char *name)
 
 	if (o == NULL)
 		return CTL_REFUSED;
-	/* json-c escapes control characters: it cannot steer a terminal. */
-	(void)puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-	    JSON_C_TO_STRING_NOSLASHESCAPE));
+	const char *text = json_object_to_json_string_ext(o, (d->ctl->json ?
+	    JSON_C_TO_STRING_PLAIN : JSON_C_TO_STRING_PRETTY) |
+	    JSON_C_TO_STRING_NOSLASHESCAPE);
+	struct buf b;
+
+	buf_init(&b, 0);
+	ctl_term_json(&b, text, strlen(text));
+	buf_putc(&b, '\n');
+	(void)ctl_term_put(&b);
+	buf_free(&b);
 	json_object_put(o);
 	return CTL_OK;
 }
@@ -236,7 +279,8 @@ dead_delete(struct dead *d, const char *name)
 		return CTL_REFUSED;
 	}
 	if (!d->ctl->quiet)
-		(void)printf("deleted %s\n", name);
+		(void)printf(d->ctl->json ? "{\"deleted\":\"%s\"}\n" :
+		    "deleted %s\n", name);
 	return CTL_OK;
 }
 
@@ -352,6 +396,25 @@ dead_each(struct dead *d, int (*fn)(struct dead *, const char *), bool all,
 	return status;
 }
 
+/* No --dir: the running lumnid knows where its letters are. */
+static void
+dead_find_dir(struct dead *d)
+{
+	struct ctl_http *h = ctl_http_new(d->ctl);
+	struct json_object *st;
+	struct why why;
+
+	d->dir = DEAD_DIR;
+	if (ctl_http_ask(h, false, "/status", &st, &why) == CTL_OK) {
+		const char *dir = ctl_json_text(st, "storage_dir");
+		(void)snprintf(d->found, sizeof d->found, "%s/dead", dir);
+		if (dir[0] == '/')
+			d->dir = d->found;
+		json_object_put(st);
+	}
+	ctl_http_free(h);
+}
+
 static int
 dead_dispatch(struct dead *d, bool all, int argc, char **argv)
 {
@@ -386,7 +449,7 @@ dead_run(struct ctl *ctl, int argc, char **argv)
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
-	struct dead d = { .ctl = ctl, .dir = DEAD_DIR };
+	struct dead d = { .ctl = ctl };
 	bool all = false;
 	int opt, status;
 
@@ -402,6 +465,8 @@ dead_run(struct ctl *ctl, int argc, char **argv)
 				return status;
 		}
 	}
+	if (d.dir == NULL)
+		dead_find_dir(&d);
 	status = dead_dispatch(&d, all, argc - optind, argv + optind);
 	for (size_t i = 0; i < d.n; i++)
 		free(d.names[i]);

@@ -103,7 +103,9 @@ record_drop(const struct ctl *ctl, const char *dir, const char *key,
 		    "inbox: %s", key, reason->text, why.text);
 		return CTL_UNREACHABLE;
 	}
-	if (!ctl->quiet)
+	if (ctl->json)
+		(void)printf("{\"left\":\"%s\"}\n", key);
+	else if (!ctl->quiet)
 		(void)printf("left the %s in %s, as lumnid is not there\n",
 		    key, dir);
 	return CTL_OK;
@@ -126,7 +128,8 @@ record_send(const struct ctl *ctl, const char *dir, const char *key,
 		ctl_error("the %s was %s: %s", key, status == CTL_REFUSED ?
 		    "refused" : "not recorded", why.text);
 	else if (!ctl->quiet)
-		(void)printf("recorded the %s\n", key);
+		(void)printf(ctl->json ? "{\"recorded\":\"%s\"}\n" :
+		    "recorded the %s\n", key);
 	json_object_put(o);
 	return status;
 }

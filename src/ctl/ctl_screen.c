@@ -123,23 +123,23 @@ ctl_screen_words(struct buf *b, const struct ctl_term *t,
 static void
 screen_in(struct buf *b, struct json_object *st)
 {
-	static const char *const inputs[] = { "stream", "udp", "dgram",
-	    "http", "forward" };
+	struct json_object *inputs;
 	char x[32], y[32];
 	bool first = true;
 
 	buf_printf(b, "%s events/s, %s/s", ctl_term_rate(ctl_json_double(st,
 	    "rates.events_per_s"), x), ctl_term_bytes((uint64_t)
 	    ctl_json_double(st, "rates.bytes_per_s"), y));
-	for (size_t i = 0; i < NELEM(inputs); i++) {
-		char path[32];
+	if (!json_object_object_get_ex(st, "inputs", &inputs) ||
+	    !json_object_is_type(inputs, json_type_object))
+		return;
+	json_object_object_foreach(inputs, input, v) {
+		int64_t n = json_object_get_int64(v);
 
-		(void)snprintf(path, sizeof path, "inputs.%s", inputs[i]);
-		int64_t n = ctl_json_int(st, path);
 		if (n == 0)
 			continue;
-		buf_printf(b, "%s%s %s", first ? " (so far: " : ", ",
-		    inputs[i], ctl_term_count((uint64_t)n, x));
+		buf_printf(b, "%s%s %s", first ? " (so far: " : ", ", input,
+		    ctl_term_count((uint64_t)n, x));
 		first = false;
 	}
 	if (!first)

@@ -449,7 +449,13 @@ send_report(const struct send *s, int r, const struct why *why)
 
 	if (r < 0)
 		ctl_error("%s", why->text);
-	if (r < 0 || !s->ctl->quiet)
+	if (s->ctl->json)
+		(void)printf("{\"%s\":%" PRIu64 ",\"runs\":%" PRIu64
+		    ",\"refused\":%" PRIu64 ",\"bad\":%" PRIu64
+		    ",\"open\":%" PRIu64 "}\n", s->no_ack ? "sent" :
+		    "acknowledged", events, runs, s->refused,
+		    s->bad + s->in.faults, send_open_messages(s));
+	else if (r < 0 || !s->ctl->quiet)
 		(void)fprintf(to, "%s %" PRIu64 " event%s of %" PRIu64
 		    " run%s%s\n", s->no_ack ? "sent" : "acknowledged", events,
 		    events == 1 ? "" : "s", runs, runs == 1 ? "" : "s",

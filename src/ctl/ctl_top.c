@@ -197,7 +197,7 @@ top_show(struct buf *text)
 	buf_puts(&b, "\033[H");
 	for (size_t i = 0; i < text->len; i++) {
 		if (text->data[i] == '\n')
-			buf_puts(&b, "\033[K\r\n");
+			buf_puts(&b, "\033[K\n");
 		else
 			buf_putc(&b, (char)text->data[i]);
 	}

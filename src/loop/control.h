@@ -20,7 +20,10 @@ struct control;
 struct loop;
 
 struct control_env {
-	/* Read the configuration anew; 0, or -errno with the reason. */
+	/*
+	 * Read the configuration anew; 0 and the keys that need a restart in
+	 * why, or -errno with the reason.
+	 */
 	int	(*reload)(void *, struct why *);
 	/* Write the object of GET /status. */
 	void	(*status)(void *, struct buf *);

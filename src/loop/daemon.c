@@ -137,7 +137,10 @@ daemon_set_log(const struct conf *conf)
 	    : LOG_FORMAT_TEXT);
 }
 
-/* Put another configuration in force, or leave all as it is. */
+/*
+ * Put another configuration in force, or leave all as it is. On success why
+ * tells the keys that take effect with the next start; "" where there are none.
+ */
 static int
 daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 {
@@ -173,12 +176,13 @@ daemon_apply(struct daemon *d, struct conf *conf, struct why *why)
 	d->conf = conf;
 	status_set_conf(d->status, conf);
 	conf_free(old);
-	return 0;
+	return why_set(why, 0, "%s", keys);
 }
 
 /*
- * Read the configuration anew and put it in force. Returns 0, or -errno with
- * the reason, file, line and column in it, and the old one stays. Whoever asked
+ * Read the configuration anew and put it in force. Returns 0 and, in why, as
+ * daemon_apply(), or -errno with the reason, file, line and column in it, and
+ * the old one stays. Whoever asked
  * for it is told; the log and the service manager are told here.
  */
 static int
