@@ -166,14 +166,31 @@ engine_open(const struct conf *conf, const struct engine_env *env,
 	return 0;
 }
 
+static void
+engine_log_ledger(const char *kind, const struct books_ledger *l)
+{
+	uint64_t dropped = 0;
+
+	for (unsigned i = 0; i < l->dropped_n; i++)
+		dropped += l->dropped[i].n;
+	log_info("books", LS("kind", kind), LU("accepted", l->accepted),
+	    LU("delivered", l->delivered), LU("pending", l->pending),
+	    LU("dead", l->dead), LU("dropped", dropped));
+}
+
 void
 engine_close(struct engine *e, struct now now)
 {
+	struct books_ledger events, records;
+
 	if (e == NULL)
 		return;
 	if (e->sender != NULL) {
 		engine_save_totals(e, now);
 		engine_flush(e, now);
+		engine_ledger(e, &events, &records);
+		engine_log_ledger("events", &events);
+		engine_log_ledger("records", &records);
 	}
 	sender_free(e->sender);
 	while (e->flushes != NULL)

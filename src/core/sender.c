@@ -310,8 +310,14 @@ sender_pump(struct sender *s, struct now now)
 	sender_watch_key(s, now.mono);
 	s->more = false;
 	for (int c = 0; c < SENDER_CLASSES; c++) {
-		int r = window_fill(&s->window[c], &why);
 		uint64_t n;
+		int r;
+
+		if (now.mono.us < s->read_retry[c].us)
+			continue;
+		r = window_fill(&s->window[c], &why);
+		s->read_retry[c] = r < 0 ? mono_add_ms(now.mono,
+		    SENDER_LOCAL_RETRY_MS) : (struct mono){ 0 };
 		if (r < 0 && log_limit_hit(&s->read_limit, now.mono.us, &n))
 			log_error("spool_read_failed", LS("error", why.text),
 			    LU("repeated", n));
@@ -372,6 +378,8 @@ sender_deadline(const struct sender *s)
 		const struct sender_gate *g = &s->gate[c];
 		struct mono at = window_next(w);
 
+		if (s->read_retry[c].us != 0)
+			t = mono_min(t, s->read_retry[c]);
 		if (w->ready.head != NULL)
 			at = (struct mono){ 0 };
 		if (at.us == INT64_MAX)

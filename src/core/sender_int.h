@@ -70,6 +70,7 @@ struct sender {
 	struct batch		*packer;	/* made for the first split */
 	struct buf		 parent;	/* a batch's JSON, while splitting */
 	struct log_limit	 read_limit, down_limit, hold_limit;
+	struct mono		 read_retry[SENDER_CLASSES];
 	struct log_limit	 refused_limit, local_limit;
 	struct buf		 scratch;
 	struct spool_batch	 batch;

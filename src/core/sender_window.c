@@ -177,8 +177,10 @@ window_fill(struct window *w, struct why *why)
 		struct spool_ref ref;
 		int r = spool_next(w->spool, &c, &ref, why);
 
-		if (r < 0)
+		if (r < 0) {
+			w->cursor = c;	/* it counts the tries */
 			return r;
+		}
 		if (r == 0) {
 			w->cursor = c;
 			w->seen = durable;

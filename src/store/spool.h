@@ -158,14 +158,20 @@ int	spool_append(struct spool *, struct spool_batch *, const void *body,
  * Walk the waiting batches, oldest first, lazily. The cursor is the caller's;
  * begin with a zeroed one. Only what has been flushed is seen.
  * Returns 1 and *ret, 0 when there is no more now, -errno of a read. Damaged
- * batches are quarantined, counted as SPOOL_DROP_CORRUPT and passed over.
+ * batches are quarantined, counted as SPOOL_DROP_CORRUPT and passed over. A
+ * place that cannot be read (-EIO) is tried SPOOL_TRIES times, at the caller's
+ * pace, and then passed over as well; but its batches wait on, for the next
+ * opening.
  */
+#define SPOOL_TRIES	30
 struct spool_cursor {
 	uint32_t	segno;
 	uint32_t	off;
 	uint32_t	index;	/* of the next batch in its segment */
 	uint64_t	events;	/* in its segment before it */
 	uint64_t	bytes;
+	uint32_t	bad_off;	/* a place that cannot be read (-EIO) */
+	uint32_t	bad_tries;	/* ... and how often that was tried */
 };
 int	spool_next(struct spool *, struct spool_cursor *, struct spool_ref *,
 	    struct why *) MUSTUSE;

@@ -38,6 +38,7 @@ struct spool_seg {
 	uint64_t	marked;		/* `appended` at its newest mark */
 	uint8_t		*done;		/* bit by batch; NULL: none is done */
 	uint32_t	done_cap;	/* bits */
+	bool		unreadable;	/* in parts, for this process */
 };
 
 /*
@@ -99,8 +100,6 @@ struct spool {
 	void		(*watch)(void *, const struct spool_ref *, uint32_t,
 			    uint32_t, uint32_t);
 	void		*watch_arg;
-	struct seglog_pos bad;		/* could not be read so often */
-	unsigned	 bad_tries;
 };
 
 struct spool_seg *spool_seg_find(const struct spool *, uint32_t segno);

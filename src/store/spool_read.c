@@ -16,7 +16,6 @@
 #include "store/spool.h"
 #include "store/spool_int.h"
 
-#define SPOOL_TRIES	8	/* of a place that cannot be read (-EIO) */
 #define SPOOL_F_ZSTD	1u	/* of a batch */
 #define SPOOL_F_BACK	1u	/* of a mark */
 
@@ -237,7 +236,8 @@ next_batch(struct spool *sp, struct spool_cursor *c,
 	struct spool_seg *sg;
 	struct seglog_pos pos = { c->segno, c->off };
 
-	if (d->index > c->index)
+	sg = spool_seg_find(sp, c->segno);
+	if (d->index > c->index && !(sg != NULL && sg->unreadable))
 		next_lost(sp, c->segno, c, d->index, d->events_before,
 		    d->bytes_before);
 	sg = spool_seg_find(sp, c->segno);
@@ -271,11 +271,13 @@ next_record(struct spool *sp, struct spool_cursor *c, uint64_t end,
 	r = seglog_head(sp->log, pos, &type, &len, peek, sizeof peek, &n,
 	    why);
 	if (r == -EIO) {
-		if (sp->bad.segno != pos.segno || sp->bad.off != pos.off)
-			sp->bad_tries = 0;
-		sp->bad = pos;
-		if (++sp->bad_tries < SPOOL_TRIES)
+		if (c->bad_off != pos.off)
+			c->bad_tries = 0;
+		c->bad_off = pos.off;
+		if (++c->bad_tries < SPOOL_TRIES)
 			return r;
+		/* An error of the disk proves nothing of what is on it. */
+		spool_seg_find(sp, c->segno)->unreadable = true;
 	}
 	if (r == -EBADMSG || r == -ENODATA || r == -EIO)
 		return next_resync(sp, c, end, why);
@@ -322,7 +324,7 @@ spool_next(struct spool *sp, struct spool_cursor *c, struct spool_ref *ret,
 		if (c->off >= info.written) {
 			if (i + 1 == sp->n)
 				return 0;
-			if (c->index < sg->batches)
+			if (c->index < sg->batches && !sg->unreadable)
 				next_lost(sp, sg->segno, c, sg->batches,
 				    sg->events, sg->bytes);
 			next_segment(c, c->segno + 1);

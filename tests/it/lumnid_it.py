@@ -273,10 +273,16 @@ def read_lines(path):
     return list(each_line(path))
 
 
+# Path of a stream socket -> what was acknowledged on it, by kind. Every client
+# is counted, whoever made it.
+ACKED = {}
+
+
 class Lumnid(Process):
     """The daemon, started and ready."""
 
     def __init__(self, case, conf_path, env, args=(), prefix=(), **kw):
+        case.books.clear()      # they are told anew at the end
         self.notify_path = os.path.join(case.dir, "notify")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.notify_path)
@@ -311,6 +317,7 @@ class Lumnid(Process):
             self.case.check_secrets_of_living(self)
         super().stop(seconds)
         self._notify.close()
+        self.case.note_books(self)
 
     def kill(self):
         super().kill()
@@ -380,6 +387,8 @@ class Stream:
     """A client on the stream socket."""
 
     def __init__(self, path, seconds=20):
+        self._counts = ACKED.setdefault(path, {"events": 0, "records": 0})
+        self._asked = {}        # ack id -> [(kind, number)]
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(seconds * SLOW)
         self.sock.connect(path)
@@ -388,12 +397,28 @@ class Stream:
 
     def send(self, *messages):
         """Send messages (dicts, or bytes as they are) in one write."""
+        for m in messages:
+            if isinstance(m, dict) and "ack" in m:
+                what = ("records", 1) if "change" in m or "policy" in m else \
+                    ("events", len(m["events"]) if isinstance(
+                        m.get("events"), list) else 1)
+                self._asked.setdefault(repr(m["ack"]), []).append(what)
         self.sock.sendall(pack(*messages))
+
+    def _count(self, answer):
+        """Keep count of what is safe now."""
+        asked = isinstance(answer, dict) and \
+            self._asked.get(repr(answer.get("ack")))
+        if asked:
+            kind, n = asked.pop(0)
+            if "error" not in answer:
+                self._counts[kind] += n
 
     def answer(self):
         """The next answer; None when lumnid closed the connection."""
         while True:
             for answer in self._unpacker:
+                self._count(answer)
                 self.answers.append(answer)
                 return answer
             data = self.sock.recv(65536)
@@ -415,6 +440,8 @@ class Stream:
                 break
             self._unpacker.feed(data)
         got.extend(self._unpacker)
+        for answer in got:
+            self._count(answer)
         self.answers += got
         return got
 
@@ -492,6 +519,10 @@ class Case:
         self.daemon = None
         self.conf = None
         self.storage_dirs = set()
+        # What lumnid said of the books at its end, by kind. A test that
+        # takes acknowledged events away from it sets books_whole to False.
+        self.books = {}
+        self.books_whole = True
         # What may be found nowhere at the end; tests add their own.
         self.secrets = {KEY}
         self.secrets_seen = []
@@ -730,6 +761,56 @@ class Case:
                               + self.logs())
             time.sleep(0.02)
 
+    def note_books(self, daemon):
+        """Take in what lumnid says of the books as it ends; the sum is
+        checked in any case, and the rest in check_books_left()."""
+        with daemon._news:
+            lines = [x for x in daemon.lines if x]
+        for line in lines:
+            if re.search(r"\bbooks\b\W.*\bkind\W", line):
+                kind = re.search(r"\bkind\W+(\w+)", line).group(1)
+                b = {k: int(v) for k, v in re.findall(
+                    r"\b(accepted|delivered|pending|dead|dropped)\W+(\d+)",
+                    line)}
+                self.books[kind] = b
+                if b["accepted"] != sum(v for k, v in b.items()
+                                        if k != "accepted"):
+                    raise Failure(f"the books do not balance: {line}")
+
+    def _taken_sums(self):
+        """(events, records) that the upstream has taken, each batch once."""
+        seen, sums = set(), {"events": 0, "records": 0}
+        for line in each_line(self.out):
+            if not line.get("taken") or (line["route"], line["id"]) in seen:
+                continue
+            seen.add((line["route"], line["id"]))
+            if line["route"] == "events":
+                sums["events"] += len(line["body"]["events"]) - \
+                    len(line.get("refused", ()))
+            else:
+                sums["records"] += 1
+        return sums
+
+    def check_books_left(self):
+        """At the end: the books against what clients were told is safe, and
+        what the upstream got. Returns the faults."""
+        if not self.books or not self.books_whole or self.subs or \
+                len(self.storage_dirs) != 1:
+            return []
+        faults = []
+        acked = ACKED.get(self.stream_path, {})
+        taken = self._taken_sums() if os.path.exists(self.out) else None
+        for kind, b in self.books.items():
+            if acked.get(kind, 0) > b["accepted"]:
+                faults.append(f"{acked[kind]} {kind} were acknowledged; the "
+                              f"books say {b}")
+            # What was taken may wait for its answer to come to us.
+            if taken and not b["delivered"] <= taken[kind] <= \
+                    b["accepted"]:
+                faults.append(f"the upstream took {taken[kind]} {kind}; the "
+                              f"books say {b}")
+        return faults
+
     def dead_letters(self):
         """The dead letters, oldest first, as they lie in the directory."""
         where = os.path.join(self.dir, "data", "dead")
@@ -806,6 +887,8 @@ class Case:
                 faults.append(f"{p.name}: {report}\n{p.log(200)}")
         self.check_secrets_left()
         faults += self.secrets_seen
+        if not failed:
+            faults += self.check_books_left()
         self.files.close()
         shutil.rmtree(self.dir)
         return faults
