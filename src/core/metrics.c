@@ -204,6 +204,9 @@ metrics_upstream(struct buf *b, const struct books *bk,
 	    "batch to its delivery.", &bk->delivered);
 	metrics_gauge(b, "lumnid_dead_letters", "Files in dead/.",
 	    (double)st->dead_letters);
+	metrics_counter(b, "lumnid_dead_events_deleted_total", "Events of "
+	    "dead letters deleted by their limits.",
+	    bk->total[BOOKS_DEAD_DELETED]);
 }
 
 static void

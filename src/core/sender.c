@@ -48,8 +48,10 @@ sender_set_conf(struct sender *s, const struct conf *conf, struct now now)
 {
 	s->conf = conf;
 	/* What was wrong may be right now: try at once. */
-	for (int c = 0; c < SENDER_CLASSES; c++)
+	for (int c = 0; c < SENDER_CLASSES; c++) {
 		s->gate[c].backoff.until = now.mono;
+		window_hurry(&s->window[c]);
+	}
 	s->backoff.until = now.mono;
 	s->no_coding_until = (struct mono){ 0 };
 	s->too_large = s->max_raw = 0;

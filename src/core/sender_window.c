@@ -195,6 +195,13 @@ window_fill(struct window *w, struct why *why)
 	return 0;
 }
 
+void
+window_hurry(struct window *w)
+{
+	for (struct slot *s = w->later.head; s != NULL; s = s->next)
+		s->not_before = (struct mono){ 0 };
+}
+
 struct slot *
 window_pick(struct window *w, struct mono now)
 {

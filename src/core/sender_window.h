@@ -92,6 +92,8 @@ void	window_free(struct window *);
  */
 int	window_fill(struct window *, struct why *);
 
+/* What waits for a time may be sent now. */
+void	window_hurry(struct window *);
 /* The oldest slot that may be sent now; due LATER ones become READY. */
 struct slot *window_pick(struct window *, struct mono);
 /* The earliest not_before of what waits for a time; MONO_NEVER. */

@@ -290,8 +290,10 @@ class Lumnid(Process):
         self._notify.bind(self.notify_path)
         self._notify.setblocking(False)
         self.notes = []
+        # Whoever is not root could not look into its /proc/PID.
+        own = () if os.geteuid() == 0 else ("--core-dumps",)
         super().__init__(
-            case, [*prefix, program("lumnid"), "-c", conf_path, *args],
+            case, [*prefix, program("lumnid"), "-c", conf_path, *own, *args],
             "lumnid", dict(env, NOTIFY_SOCKET=self.notify_path), **kw)
 
     def notified(self, word):
@@ -832,6 +834,13 @@ class Case:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             with open(f"/proc/{p.pid}/cmdline", "rb") as f:
                 self._secret_in("the command line", f.read())
+            # Not of a program around it. A proxy's password may be there:
+            # it is libcurl that reads it.
+            if os.readlink(f"/proc/{p.pid}/exe").endswith("/lumnid"):
+                with open(f"/proc/{p.pid}/environ", "rb") as f:
+                    self._secret_in("the environment", b"\0".join(
+                        x for x in f.read().split(b"\0")
+                        if b"_PROXY=" not in x.upper()))
         if p.http_port() is None:
             return
         for path in ("/metrics", "/status", "/readyz"):

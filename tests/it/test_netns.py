@@ -115,10 +115,13 @@ class World:
     def total(self):
         return sum(map(len, self.sent.values()))
 
+    def whole(self):
+        self.far.filter()
+
     def recovers(self):
         """The link is whole again: all comes, and then the next comes as if
         nothing had been."""
-        self.far.filter()
+        self.whole()
         self.up.wait_sums(events=self.total(), seconds=60)
         self.send(50)
         begun = time.monotonic()

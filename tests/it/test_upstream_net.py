@@ -451,6 +451,68 @@ def test_unix_socket(t):
     t.check_runs(sent)
 
 
+def test_unix_url(t):
+    """http+unix:///path, with a letter that needs an escape; no proxy is
+    asked."""
+    path = os.path.join(t.dir, "up stream.sock")
+    t.upstream().stop()
+    up = t.upstream(unix_path=path)
+    dead = f"http://127.0.0.1:{hold_port(t)}"
+    t.lumnid(listen=BOOKS, env={"LUMNI_API_KEY": KEY, "http_proxy": dead,
+                                "ALL_PROXY": dead},
+             upstream={"url": "http+unix://" + path.replace(" ", "%20")})
+    sent = send(t, 0, 5)
+    delivered(t, up, 5)
+    t.daemon.stop()
+    t.check_runs(sent)
+
+
+def test_tls_files_are_watched(t):
+    """A CA and a client certificate that are corrected are noticed within
+    seconds, without a reload; and so is one that is renewed."""
+    ca = Authority(t)
+    up = t.upstream()
+    front = Front(t, up, ca.sign("server"), extra=[
+        "--verify-client", f"--verify-client-cacert={ca.cert}"])
+    other = t.sub("other")
+    wrong = Authority(other)
+    cert, key = wrong.sign("client")
+    paths = {name: os.path.join(t.dir, "our-" + name)
+             for name in ("ca", "cert", "key")}
+
+    def put(**files):
+        for name, source in files.items():
+            shutil.copy(source, paths[name] + ".new")
+            os.rename(paths[name] + ".new", paths[name])
+    put(ca=wrong.cert, cert=cert, key=key)
+    t.lumnid(listen=BOOKS, upstream={
+        "url": front.url, "ca_file": paths["ca"],
+        "cert_file": paths["cert"], "key_file": paths["key"]})
+    sent = send(t, 0, 3)
+    held(t, "unknown CA")
+    put(ca=ca.cert)
+    _, after = t.daemon.wait_line("tls_files_changed")
+    # Now the server turns the client away.
+    t.daemon.wait_line("upstream_(hold|down).*certificate.*", after=after)
+    cert, key = ca.sign("client")
+    put(cert=cert, key=key)
+    begun = time.monotonic()
+    delivered(t, up, 3)
+    t.true(time.monotonic() - begun < 20 * SLOW, "within seconds")
+    first = {x[0] for x in front.requests()}
+    cert, key = ca.sign("renewed")
+    put(cert=cert, key=key)
+
+    def noticed():
+        n = len(sent)
+        sent.update(send(t, n, 1))
+        delivered(t, up, n + 1)
+        return {x[0] for x in front.requests()} - first
+    wait_for("a connection that knows the renewed one", noticed, step=0.3)
+    t.daemon.stop()
+    t.check_runs(sent)
+
+
 class Resolver:
     """A mount namespace of lumnid's own with other /etc/hosts and
     resolv.conf; the name server there never answers."""

@@ -143,14 +143,19 @@ def test_corrected_key_file(t):
         os.rename(path + ".new", path)
     write("wrong")
     up = t.upstream()
-    t.lumnid(env={"LUMNI_API_KEY": ""},
+    t.lumnid(env={"LUMNI_API_KEY": ""}, listen=BOOKS,
              upstream={"api_key_file": path})
     sent = send_runs(t, 10)
-    t.daemon.wait_line("upstream_hold")
+    t.daemon.wait_line("upstream_hold.*API key")
+    code, body = t.daemon.get("/readyz")
+    t.true(code == 503 and "API key" in body, f"readyz: {code} {body}")
     write(KEY)
     start = time.monotonic()
     up.wait_sums(events=20)
     t.true(time.monotonic() - start < 8 * lumnid_it.SLOW, "within seconds")
+    t.daemon.wait_line("upstream_hold_over")
+    t.equal(t.daemon.get("/readyz")[0], 200, "readyz")
+    t.check_books(accepted=20, delivered=20, pending=0, dead=0)
     t.daemon.stop()
     t.check_runs(sent)
     t.true(any(x["status"] == 401 for x in up.requests()), "held first")
@@ -237,6 +242,45 @@ def test_refused_event_is_found(t):
         c.check_runs(sent, may_lack={("r1", 3)})
         check_letter(c, status)
         t.equal(up.stats()["violations"], 0)
+
+
+def test_conflict_with_an_earlier_attempt(t):
+    """The answer is lost, and the upstream says 409 while it is at work on
+    the first attempt: all is waited for, nothing is cut, nothing comes
+    twice."""
+    up = t.upstream(dedupe=True, script="when=next:1 stall=after\n"
+                    "when=next:3 status=409 body={\"error\":\"in progress\"}")
+    t.lumnid(listen=BOOKS, upstream={"timeout": "1s", "connections": 1})
+    s = t.stream()
+    t.equal(s.ask({"runId": "r1", "ack": 1, "end": True, "events": [
+        {"n": n} for n in range(8)]}), {"ack": 1}, "answer")
+    up.wait_sums(requests=5, seconds=90)
+    t.check_books(accepted=8, delivered=8, dead=0, pending=0, seconds=60)
+    t.daemon.stop()
+    t.check_runs({"r1": list(range(8))})
+    t.equal([x["status"] for x in up.requests()], [0, 409, 409, 409, 202],
+            "answers")
+    t.equal(len({x["id"] for x in up.requests()}), 1, "ids")
+
+
+def test_crash_while_a_piece_is_under_way(t):
+    """A piece of a batch is taken, and lumnid is killed before the answer:
+    the next process asks for that piece again, under its id."""
+    up = t.upstream(dedupe=True, script="marker=POISON status=400\n"
+                    "marker=SLOW delay=1500")
+    t.lumnid(listen=BOOKS, upstream={"connections": 1})
+    s = t.stream()
+    t.equal(s.ask({"runId": "r1", "ack": 1, "end": True, "events": [
+        {"n": n, "text": {1: "POISON", 5: "SLOW", 14: "POISON"}.get(n, "")}
+        for n in range(16)]}), {"ack": 1}, "answer")
+    # 0, 1 (refused), 2-3, then 4-7, which is slow.
+    up.wait_sums(events=7)
+    t.daemon.kill()
+    t.lumnid()
+    t.check_books(accepted=16, delivered=14, dead=2, pending=0, seconds=60)
+    t.daemon.stop()
+    t.check_runs({"r1": list(range(16))}, may_lack={("r1", 1), ("r1", 14)})
+    t.true(up.stats()["duplicates"] >= 1, "the piece came again as it was")
 
 
 def test_crash_while_bisecting(t):
