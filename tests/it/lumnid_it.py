@@ -409,8 +409,9 @@ class Stream:
 
     def _count(self, answer):
         """Keep count of what is safe now."""
+        # Of a socket of another kind there is no count.
         asked = isinstance(answer, dict) and \
-            self._asked.get(repr(answer.get("ack")))
+            getattr(self, "_asked", {}).get(repr(answer.get("ack")))
         if asked:
             kind, n = asked.pop(0)
             if "error" not in answer:
