@@ -570,13 +570,14 @@ class Case:
             f.write(yaml(conf))
         return self.conf
 
-    def lumnid(self, env=None, args=(), wait=True, **sections):
+    def lumnid(self, env=None, args=(), wait=True, prefix=(), **sections):
         """Start lumnid with this configuration, or with that of the last
         start when there is none."""
         if sections or self.conf is None:
             self.configure(**sections)
         self.daemon = Lumnid(self, self.conf,
-                             env or {"LUMNI_API_KEY": KEY}, args)
+                             env or {"LUMNI_API_KEY": KEY}, args,
+                             prefix=prefix)
         if wait:
             self.daemon.wait_ready()
         return self.daemon
