@@ -1,21 +1,26 @@
 /* rates: see rates.h. */
 #include "core/rates.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define RATES_STEP_MS	1000
 
-int
-rates_due(const struct rates *r, struct mono now)
+static bool
+rates_moved(const struct rates *r, const uint64_t v[RATES_N])
 {
-	return r->n == 0 || mono_sub_ms(now,
-	    r->sample[(r->n - 1) % RATES_SAMPLES].at) >= RATES_STEP_MS;
+	return r->n == 0 || memcmp(r->last, v, sizeof r->last) != 0;
 }
 
 void
 rates_note(struct rates *r, struct mono now, const uint64_t v[RATES_N])
 {
-	if (!rates_due(r, now))
+	if (!rates_moved(r, v))
+		return;
+	memcpy(r->last, v, sizeof r->last);
+	r->moved = now;
+	if (r->n > 0 && mono_sub_ms(now,
+	    r->sample[(r->n - 1) % RATES_SAMPLES].at) < RATES_STEP_MS)
 		return;
 	r->sample[r->n % RATES_SAMPLES].at = now;
 	memcpy(r->sample[r->n % RATES_SAMPLES].v, v,
@@ -34,6 +39,9 @@ rates_get(const struct rates *r, struct mono now, const uint64_t v[RATES_N],
 	memset(ret, 0, RATES_N * sizeof *ret);
 	if (kept == 0)
 		return 0;
+	/* What moved behind the newest sample is older than the window, too. */
+	if (!rates_moved(r, v) && mono_sub_ms(now, r->moved) >= window_ms)
+		return window_ms;
 	/*
 	 * The newest that is as old as the window. From one that is older
 	 * nothing moved until the next, but for less than a second.

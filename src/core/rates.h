@@ -1,7 +1,7 @@
 /*
  * rates: how fast counters have moved of late: a ring of samples, one a second
- * at most, compared with what they are now. Without activity nobody has to
- * sample: a counter that does not move needs no sample.
+ * at most, compared with what they are now. It is told whenever something may
+ * have moved; without activity nobody has to wake for it.
  */
 #ifndef LUMNID_CORE_RATES_H
 #define LUMNID_CORE_RATES_H
@@ -22,12 +22,12 @@ struct rates {
 		uint64_t	v[RATES_N];
 	}		sample[RATES_SAMPLES];
 	size_t		n;		/* taken so far, by far more than kept */
+	uint64_t	last[RATES_N];	/* as told last, */
+	struct mono	moved;		/* and when that was news */
 };
 
-/* Take a sample, unless the newest is younger than a second. */
+/* What the counters are now. */
 void	rates_note(struct rates *, struct mono, const uint64_t v[RATES_N]);
-/* Is a sample due? */
-int	rates_due(const struct rates *, struct mono);
 /*
  * What moved in each second of the last window_ms, or since the first sample
  * where that is younger. Returns over how many ms; 0 and zeros: not known yet.

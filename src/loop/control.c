@@ -304,8 +304,6 @@ control_note_rates(struct control *c)
 	struct now now = clock_now();
 	struct books_ledger events, records;
 
-	if (!rates_due(&c->rates, now.mono))
-		return;
 	engine_ledger(e, &events, &records);
 	rates_note(&c->rates, now.mono, (const uint64_t[RATES_N]){
 	    [RATES_EVENTS] = events.accepted,

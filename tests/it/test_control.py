@@ -3,9 +3,11 @@
 command, its --json, its exit statuses and what it says when it cannot."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -580,6 +582,111 @@ def test_tail_count(t):
     t.equal(other.p.wait(20), 3)
     t.true("stopping" in other.p.stderr.read(), "no reason")
     ctl(t, "tail", "--count", "x", status=2)
+
+
+def test_tail_load(t):
+    """Tails that nobody reads cost the intake next to nothing, and tell at last
+    how much they skipped. LUMNID_TAIL_EVENTS=N runs it longer, and prints the
+    figures."""
+    events = int(os.environ.get("LUMNID_TAIL_EVENTS", "30000"))
+    t.upstream()
+    t.lumnid(log={"level": "info"})
+    seeds = itertools.count(1)
+
+    def load():
+        """(lumnid's CPU, wall) seconds for a load that is acknowledged."""
+        cpu = t.daemon.cpu_seconds()
+        report = t.loadgen("--stream", t.stream_path, "--events", events,
+                           "--connections", 8, "--ack", "each", "--window",
+                           2000, "--seed", next(seeds))
+        t.equal((report["acks"], report["errors"]), (events, 0))
+        return t.daemon.cpu_seconds() - cpu, report["seconds"]
+    load()
+    alone = min(load() for _ in range(2))
+    # lumnid's buffer, the kernel's, and the pipe: all are full soon.
+    stuck = [subprocess.Popen(
+        [program("lumnictl"), "--socket", t.stream_path, "tail", "--json"],
+        stdout=subprocess.PIPE, bufsize=0) for _ in range(3)]
+    for p in stuck:
+        t.files.callback(p.stdout.close)
+        t.files.callback(p.wait)
+        t.files.callback(p.kill)
+
+    def told():
+        send(t, "begin")
+        return all(select.select([p.stdout], [], [], 0)[0] for p in stuck)
+    wait_for("the tails", told)
+    besides = min(load() for _ in range(2))
+    if "LUMNID_TAIL_EVENTS" in os.environ:
+        for name, (cpu, wall) in (("alone", alone), ("3 stuck", besides)):
+            print(f"{name}: {cpu / events * 1e6:.2f} us of CPU an event, "
+                  f"{events / wall:.0f} events/s", flush=True)
+    t.true(besides[0] < alone[0] * 1.5 + 0.3, (alone, besides))
+    skipped = shown = 0
+    with open(stuck[0].stdout.fileno(), "rb", closefd=False) as f:
+        for line in f:
+            line = json.loads(line)
+            if "skipped" in line:
+                skipped = line["skipped"]
+                break
+            shown += 1
+    t.true(shown > 0 and skipped > events // 2, (shown, skipped))
+
+
+def test_man_examples(t):
+    """What lumnictl(1) shows can be typed, and prints what the page says."""
+    start(t)
+    bin_dir = os.path.join(t.dir, "bin")
+    os.mkdir(bin_dir)
+    os.symlink(program("lumnictl"), os.path.join(bin_dir, "lumnictl"))
+    with open(os.path.join(t.dir, "bin", "agent"), "w", encoding="ascii") as f:
+        f.write('#!/bin/sh\necho \'{"type":"a"}\'\n')
+    os.chmod(f.name, 0o755)
+    env = {"PATH": bin_dir + ":/usr/bin:/bin",
+           "LUMNID_ADDRESS": "unix://" + t.stream_path}
+    with open(os.path.join(lumnid_it.SOURCE, "doc", "lumnictl.1"),
+              encoding="utf-8") as f:
+        page = f.read().split(".Sh EXAMPLES")[1].replace("\\(dq", '"')
+    shown = [block for block in re.findall(
+        r"(?s)\.Bd -literal[^\n]*\n(.*?)\.Ed", page) if "lumnictl" in block]
+    t.true(len(shown) >= 5, shown)
+    for block in shown:
+        want = None
+        for line in block.splitlines():
+            if not line.startswith(("$ ", "# ")):
+                want.append(line)
+                continue
+            if want:
+                t.equal(done.stdout.splitlines(), want, command)
+            command, want = line[2:], []
+            if command.startswith("cat steps.jsonl"):
+                # What it prints is what is sent.
+                rows = [x for x in block.splitlines() if x.startswith("{")]
+                with open(os.path.join(t.dir, "steps.jsonl"), "w",
+                          encoding="utf-8") as f:
+                    f.write("".join(x + "\n" for x in rows))
+            if command.startswith("lumnictl tail"):
+                command += " --count 1 & p=$!; while kill -0 $p; do " \
+                    "lumnictl send -q -r x -t tool_call status=failed; done " \
+                    "2>/dev/null"
+            if "--dir /mnt" in command:
+                other = t.sub("other")
+                other.upstream(script="status=503\n")
+                other.lumnid()
+                ctl(other, "send", "-q", "-e", "-r", "z", "-t", "a", "n=1")
+                ctl(other, "flush", "--wait", "0", status=4)
+                other.daemon.kill()
+                command = command.replace("/mnt/var/lib/lumnid",
+                                          os.path.join(other.dir, "data"))
+            done = t.run("sh", "-c", command, env=env)
+            t.equal(done.returncode, 0, command + done.stderr)
+            if command.startswith("lumnictl drain"):
+                want = None
+                t.true(re.fullmatch(r"delivered [\d,]+ events\n",
+                                    done.stdout), done.stdout)
+                break
+        if want:
+            t.equal(done.stdout.splitlines(), want, command)
 
 
 def test_usage(t):
