@@ -65,7 +65,7 @@ def options(t, command):
 
 def test_bash(t):
     start(t)
-    t.equal(bash(t, "re"), ["reload", "resume"])
+    t.equal(bash(t, "p"), ["pause", "policy"])
     t.equal(bash(t, "spool", ""), ["export", "ls", "show"])
     t.equal(bash(t, "--timeout", "1s", "log-level", "d"), ["debug"])
     t.equal(bash(t, "runs", "--by", ""), ["age", "recent", "events", "bytes"])

