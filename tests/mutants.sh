@@ -24,7 +24,7 @@ dir-sync|store/seglog_sync.c|s/sync_add\(set, l->dirfd, true\);//|fsync of a log
 open-sync|store/seglog_sync.c|s/while \(seglog_unsynced\(l\) && r == 0\)/while (0)/|sync at opening of batches without a mark
 open-pends|store/seglog_open.c|s/open_pends\(l, h\.unsynced_from\);//|sync of what the last process left unsynced
 open-dir|store/seglog_open.c|s/l->dir_gen = 1;//|fsync of the directory that the last process left
-suspect|store/seglog_sync.c|s/l->t\.suspect = true;//|writing anew after a failed fdatasync
+suspect|store/seglog_sync.c|s/l->t\.suspect = true;/;/|writing anew after a failed fdatasync
 failed-sync|store/seglog_sync.c|s/if \(ok\) \{\n\t\tl->dir_synced/if (1) {\n\t\tl->dir_synced/|a failed round makes nothing durable
 letter-sync|store/dead.c|s/set->what\[set->n\]\.fd = d->fds\[i\];\n\t\tset->what\[set->n\+\+\]\.is_dir = false;/;/|fdatasync of a dead letter
 letter-dir|store/dead.c|s/set->what\[set->n\+\+\]\.is_dir = true;/;/|fsync of the directory of dead letters

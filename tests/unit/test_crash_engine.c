@@ -236,6 +236,40 @@ START_TEST(one_case)
 }
 END_TEST
 
+/*
+ * The process is killed, which leaves what it had not synced in the page
+ * cache; the next one finds it all, and then the power goes, at every call of
+ * its start and of what follows.
+ */
+START_TEST(power_after_kill)
+{
+	uint64_t seed = 500 + (uint64_t)_i, n = 1;
+	bool lost = true;
+
+	for (; lost; n++) {
+		struct world *w = begin(seed);
+
+		crashfs_plan(0, CRASHFS_NONE, 0);
+		for (int i = 0; i < 40 + 7 * _i; i++)
+			load_step(w);
+		world_kill(w);
+		crashfs_kill();
+		crashfs_plan(n, CRASHFS_POWER, 1);
+		if (world_try_open(w, NULL) == 0) {
+			for (int i = 0; i < 30 && !crashfs_dead(); i++)
+				load_step(w);
+			lost = crashfs_dead();
+			world_kill(w);
+		}
+		crashfs_reboot();
+		crashfs_plan(0, CRASHFS_NONE, 0);
+		world_open(w);
+		end(w, n);
+	}
+	ck_assert_uint_gt(n, 5);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -254,6 +288,7 @@ main(void)
 	tcase_add_loop_test(tc, power_again_and_again, 0, 4);
 	tcase_add_loop_test(tc, faults_at_every_call, 0, 6);
 	tcase_add_test(tc, full_disk);
+	tcase_add_loop_test(tc, power_after_kill, 0, 8);
 run:
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

@@ -143,10 +143,9 @@ world_forget_requests(struct world *w)
 	w->in_flight = 0;
 }
 
-void
-world_open(struct world *w)
+int
+world_try_open(struct world *w, struct why *why)
 {
-	struct why why = { "" };
 	struct engine_env env = {
 		.transport = &w->transport, .answer = world_answer_client,
 		.sync = world_sync, .arg = w,
@@ -154,8 +153,15 @@ world_open(struct world *w)
 
 	w->sync_wanted = false;
 	rng_seed(&env.rng, rng_u64(&w->rng));
-	ck_assert_msg(engine_open(w->conf, &env, w->now, &w->engine, &why) ==
-	    0, "%s", why.text);
+	return engine_open(w->conf, &env, w->now, &w->engine, why);
+}
+
+void
+world_open(struct world *w)
+{
+	struct why why = { "" };
+
+	ck_assert_msg(world_try_open(w, &why) == 0, "%s", why.text);
 }
 
 void

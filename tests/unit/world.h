@@ -83,6 +83,8 @@ struct world *world_new(uint64_t seed, const char *dir, const char *conf_text);
 void	world_free(struct world *);
 /* Open, close and reopen the engine on the same directory. */
 void	world_open(struct world *);
+/* 0 or -errno; then w->engine is not to be used. */
+int	world_try_open(struct world *, struct why *);
 void	world_close(struct world *);
 /* A process that is killed: nothing is flushed. */
 void	world_kill(struct world *);
