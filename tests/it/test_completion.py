@@ -99,6 +99,25 @@ def test_bash_whole(t):
         t.equal(offered ^ options(t, name), set(), name)
 
 
+def test_install(t):
+    """make install puts them where both shells look."""
+    to = os.path.join(t.dir, "dest")
+    done = t.run("make", "-s", "-C", lumnid_it.BUILD, "DESTDIR=" + to,
+                 "install-dist_bashcompletionDATA",
+                 "install-dist_zshcompletionDATA",
+                 env={"MAKEFLAGS": "", "MFLAGS": "", "MAKELEVEL": ""})
+    t.equal(done.returncode, 0, done.stderr)
+    found = {os.path.join(where, name) for where, _, names in os.walk(to)
+             for name in names}
+    for tail, source in (("/share/bash-completion/completions/lumnictl", BASH),
+                         ("/zsh/site-functions/_lumnictl",
+                          os.path.join(ZSH, "_lumnictl"))):
+        path = [x for x in found if x.endswith(tail)]
+        t.equal(len(path), 1, found)
+        with open(path[0], "rb") as a, open(source, "rb") as b:
+            t.equal(a.read(), b.read(), tail)
+
+
 class Zsh:
     """An interactive zsh with our completion, in a pty."""
 

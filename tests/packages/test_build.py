@@ -126,6 +126,9 @@ def test_contents(t):
         t.true("usr/" + name in have, name)
         man = f"usr/share/man/man{section}/{name.split('/')[1]}.{section}.gz"
         t.true(man in have, f"{man} is absent")
+    for completion in ("bash-completion/completions/lumnictl",
+                       "zsh/vendor-completions/_lumnictl"):
+        t.true("usr/share/" + completion in have, completion)
     conffiles = run(["dpkg-deb", "-I", pkg.deb(host(), "lumnid"),
                      "conffiles"])
     t.equal(conffiles.split(), ["/etc/lumnid/lumnid.yaml"], "conffiles")
