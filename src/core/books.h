@@ -54,7 +54,7 @@ struct books {
 	uint64_t	acks;
 	uint64_t	seals[16];		/* by enum spool_reason */
 	uint64_t	raw_bytes, body_bytes;	/* sealed, before and after */
-	uint64_t	answers[6];		/* by status / 100; 0: none */
+	uint64_t	answers[600];		/* by status; 0: none */
 	uint64_t	syncs;
 	uint64_t	sync_us;
 	uint64_t	sync_errors;

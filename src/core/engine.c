@@ -531,20 +531,26 @@ engine_status(struct engine *e, struct now now, struct engine_status *st)
 	struct spool_waiting runs = spool_waiting(e->spool);
 	struct spool_waiting records = spool_waiting(e->records);
 	uint64_t n, bytes;
-	struct wall oldest;
+	struct wall oldest = { 0 }, record;
 
 	memset(st, 0, sizeof *st);
 	st->open_runs = runs_count(e->runs);
 	st->open_events = runs_events(e->runs);
 	st->open_bytes = runs_bytes(e->runs);
 	st->journal_bytes = journal_bytes(e->journal);
+	st->journal_max = e->conf->storage.journal_max;
+	st->spool_max = e->conf->storage.spool_max;
 	st->spool_bytes = spool_bytes(e->spool) + spool_bytes(e->records);
 	st->waiting_batches = runs.batches;
 	st->waiting_events = runs.events;
 	st->waiting_bytes = runs.bytes + records.bytes;
 	st->waiting_records = records.events;
 	st->oldest_waiting_ms = -1;
-	if (spool_oldest(e->spool, &oldest)) {
+	bool runs_wait = spool_oldest(e->spool, &oldest);
+	if (spool_oldest(e->records, &record) &&
+	    (!runs_wait || record.us < oldest.us))
+		oldest = record;
+	if (runs_wait || st->waiting_records > 0) {
 		int64_t ms = (now.wall.us - oldest.us) / 1000;
 		st->oldest_waiting_ms = ms < 0 ? 0 : ms;
 	}

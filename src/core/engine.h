@@ -160,7 +160,9 @@ struct engine_status {
 	uint64_t	open_events;
 	uint64_t	open_bytes;	/* of JSON */
 	uint64_t	journal_bytes;
+	uint64_t	journal_max;	/* storage.journal_max, spool_max */
 	uint64_t	spool_bytes;
+	uint64_t	spool_max;
 	uint64_t	waiting_batches, waiting_events, waiting_bytes;
 	uint64_t	waiting_records;
 	int64_t		oldest_waiting_ms;	/* age; -1: nothing waits */

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "codec/json.h"
@@ -145,6 +146,8 @@ metrics_runs(struct buf *b, const struct books *bk,
 	    (double)st->open_events);
 	metrics_gauge(b, "lumnid_journal_bytes", "Size of the journal.",
 	    (double)st->journal_bytes);
+	metrics_gauge(b, "lumnid_journal_limit_bytes", "storage.journal_max.",
+	    (double)st->journal_max);
 	metrics_head(b, name, "counter", "Batches sealed, by reason.");
 	for (unsigned i = 1; i < SPOOL_REASONS; i++)
 		metrics_label(b, name, "reason", spool_reason_name(i),
@@ -153,6 +156,10 @@ metrics_runs(struct buf *b, const struct books *bk,
 	    "JSON of sealed batches before compression.", bk->raw_bytes);
 	metrics_counter(b, "lumnid_sealed_body_bytes_total",
 	    "Bodies of sealed batches, compressed.", bk->body_bytes);
+	metrics_gauge(b, "lumnid_compression_ratio", "Compressed size of "
+	    "sealed batches, as a fraction of their JSON; 1 before the first.",
+	    bk->raw_bytes == 0 ? 1 :
+	    (double)bk->body_bytes / (double)bk->raw_bytes);
 	metrics_hist(b, "lumnid_accept_to_durable_seconds", "From taking a "
 	    "message to its ack.", &bk->durable);
 	metrics_hist(b, "lumnid_sync_seconds", "Duration of sync rounds.",
@@ -171,9 +178,6 @@ static void
 metrics_upstream(struct buf *b, const struct books *bk,
     const struct engine_status *st)
 {
-	static const char *const codes[] = {
-		"none", "1xx", "2xx", "3xx", "4xx", "5xx",
-	};
 	const char *name = "lumnid_upstream_answers_total";
 	bool waits = st->waiting_batches + st->waiting_records > 0;
 
@@ -181,6 +185,8 @@ metrics_upstream(struct buf *b, const struct books *bk,
 	    (double)st->waiting_batches);
 	metrics_gauge(b, "lumnid_spool_bytes", "Size of the spool's files.",
 	    (double)st->spool_bytes);
+	metrics_gauge(b, "lumnid_spool_limit_bytes", "storage.spool_max.",
+	    (double)st->spool_max);
 	metrics_gauge(b, "lumnid_oldest_undelivered_seconds", "Age of the "
 	    "oldest batch that waits; 0 when none does.",
 	    st->oldest_waiting_ms < 0 ? 0 :
@@ -191,10 +197,18 @@ metrics_upstream(struct buf *b, const struct books *bk,
 	    st->oldest_waiting_ms < 0 ? 0 : st->oldest_waiting_ms) / 1e3);
 	metrics_gauge(b, "lumnid_requests_in_flight", "Requests under way.",
 	    (double)st->in_flight);
-	metrics_head(b, name, "counter", "Answers of the upstream, by class "
-	    "of status; none: there was no answer.");
-	for (size_t i = 0; i < 6; i++)
-		metrics_label(b, name, "code", codes[i], bk->answers[i]);
+	metrics_head(b, name, "counter", "Answers of the upstream, by status; "
+	    "none: there was no answer.");
+	metrics_label(b, name, "code", "none", bk->answers[0]);
+	for (unsigned i = 1; i < NELEM(bk->answers); i++) {
+		char code[8];
+
+		/* A rate needs its zero; of the others there is none yet. */
+		if (bk->answers[i] == 0 && i != 202)
+			continue;
+		(void)snprintf(code, sizeof code, "%u", i);
+		metrics_label(b, name, "code", code, bk->answers[i]);
+	}
 	metrics_gauge(b, "lumnid_sending_paused", "1 while lumnictl pause is in "
 	    "force.", st->paused);
 	metrics_gauge(b, "lumnid_upstream_up", "1 unless the upstream is down "

@@ -339,10 +339,9 @@ sender_answer(struct sender *s, uint64_t tag,
 	buf_free(&slot->raw);
 	buf_init(&slot->raw, 0);
 
-	unsigned hundreds = a->result == TRANSPORT_ANSWERED &&
-	    a->status >= 100 && a->status < 600 ?
-	    (unsigned)a->status / 100 : 0;
-	s->env.books->answers[hundreds]++;
+	bool answered = a->result == TRANSPORT_ANSWERED && a->status >= 100 &&
+	    a->status < (int)NELEM(s->env.books->answers);
+	s->env.books->answers[answered ? a->status : 0]++;
 	verdict_rule(a, now.wall, &ru);
 	if (ru.verdict != VERDICT_AT_ONCE)
 		slot->stale = 0;

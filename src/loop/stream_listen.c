@@ -113,6 +113,15 @@ stream_listen_admit(struct stream_listener *l, int fd)
 	else
 		log_debug("client_connected", LI("uid", c->uid),
 		    LI("gid", c->gid), LI("pid", c->pid));
+	/*
+	 * Who came while nobody listened may have said all and gone: hundreds
+	 * of them must not use up the connections of their user.
+	 */
+	loop_wake(in->loop);
+	if (stream_conn_read(c) > 0)
+		(void)stream_conn_read(c);
+	if (c->state == STREAM_ENDED)
+		stream_conn_flush(c);
 }
 
 static void

@@ -711,6 +711,30 @@ START_TEST(too_many_of_one_user)
 }
 END_TEST
 
+/*
+ * After a restart hundreds of clients that had said all and gone waited in the
+ * queue; as they were accepted before any was read, their user's connections
+ * were used up, and the rest was turned away with what it had written.
+ */
+START_TEST(who_has_gone_uses_up_nothing)
+{
+	enum { MANY = 60 };
+
+	begin();
+	set("limits.connections_per_uid", "1");
+	set("limits.connections", "2");
+	open_in();
+	for (int i = 0; i < MANY; i++) {
+		int fd = client();
+
+		put(fd, "\x05", 1);
+		(void)close(fd);
+	}
+	run_taken(MANY);
+	end();
+}
+END_TEST
+
 START_TEST(only_allowed_users)
 {
 	char other[16];
@@ -882,7 +906,8 @@ main(void)
 		no_room_for_one_run,
 		choked_client,
 		too_many_connections,
-		too_many_of_one_user,
+		too_many_of_one_user, who_has_gone_uses_up_nothing,
+		who_has_gone_uses_up_nothing,
 		only_allowed_users,
 		unfinished_messages,
 		mode_and_stale_and_live,

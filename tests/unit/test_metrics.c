@@ -113,7 +113,7 @@ START_TEST(text_tells_the_truth)
 	ck_assert(sample(text, "lumnid_events_pending") == 3);
 	ck_assert(sample(text, "lumnid_open_runs") == 1);
 	ck_assert(sample(text, "lumnid_seals_total{reason=\"end\"}") == 1);
-	ck_assert(sample(text, "lumnid_upstream_answers_total{code=\"5xx\"}")
+	ck_assert(sample(text, "lumnid_upstream_answers_total{code=\"503\"}")
 	    == 1);
 	ck_assert(sample(text, "lumnid_accept_to_durable_seconds_count") == 2);
 	ck_assert(sample(text, "lumnid_seal_to_delivered_seconds_count") == 1);
