@@ -15,9 +15,11 @@
 
 #include "config.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "base/why.h"
+#include "base/xdg.h"
 #include "core/check_spool.h"
 #include "core/conf.h"
 #include "loop/daemon.h"
@@ -31,20 +33,27 @@ enum lumnid_action {
 	LUMNID_CHECK_SPOOL,
 };
 
+#define LUMNID_SETS	64
+
 struct lumnid_options {
 	enum lumnid_action	 action;
 	const char		*config;	/* NULL: LUMNID_CONFIG if it is there */
 	const char		*upstream;
 	const char		*key_file;
 	const char		*spool;		/* NULL: storage.dir */
+	const char		*set[LUMNID_SETS];	/* KEY=VALUE */
+	size_t			 set_n;
 	bool			 verbose;
 	bool			 core_dumps;
 	struct secret		*env_key;	/* LUMNI_API_KEY; NULL: none */
+	bool			 own;	/* no file: paths of the user's own */
+	char			 run_dir[256], state_dir[256];
 };
 
 static const char lumnid_usage[] =
     "usage: lumnid [-v] [-c FILE] [--upstream URL] [--key-file FILE]\n"
     "              [--core-dumps]\n"
+    "              [--set KEY=VALUE]...\n"
     "       lumnid [-c FILE] --check-config | --print-config\n"
     "       lumnid [-c FILE] --check-spool [DIR]\n"
     "       lumnid --print-example | --version | --help\n"
@@ -55,6 +64,7 @@ static const char lumnid_usage[] =
     "  -c, --config FILE     configuration (" LUMNID_CONFIG ")\n"
     "      --upstream URL    upstream.url, as in https://host\n"
     "      --key-file FILE   upstream.api_key_file\n"
+    "      --set KEY=VALUE   any other key, as in listen.http=off\n"
     "  -v, --verbose         log.level: debug\n"
     "      --core-dumps      allow core dumps and debuggers (lumnid(8))\n"
     "      --check-config    say whether the configuration is good, and exit\n"
@@ -67,13 +77,103 @@ static const char lumnid_usage[] =
     "      --help            print this text\n";
 
 /*
+ * Without a file, where the system's directory for sockets is not ours to
+ * write: sockets and state are the user's own.
+ */
+static int
+lumnid_own_paths(struct lumnid_options *o, struct why *why)
+{
+	bool fallback;
+	int r;
+
+	if (access(RUNSTATEDIR "/lumnid", W_OK) == 0)
+		return 0;
+	if ((r = xdg_state_dir(o->state_dir, sizeof o->state_dir)) < 0 ||
+	    (r = xdg_run_dir(o->run_dir, sizeof o->run_dir, &fallback)) < 0)
+		return why_set(why, r, "there is no configuration file, and "
+		    "neither HOME nor XDG_STATE_HOME says where else to keep "
+		    "events; set one, or name a file with -c");
+	o->own = true;
+	if (fallback && o->action == LUMNID_RUN)
+		log_warn("no_runtime_dir", LS("sockets", o->run_dir),
+		    LS("hint", "XDG_RUNTIME_DIR is not set, so the sockets "
+		    "are beside the state"));
+	return 0;
+}
+
+/* What --set and the other flags say goes over the user's own paths. */
+static int
+lumnid_set_own(const struct lumnid_options *o, struct conf *conf,
+    struct why *why)
+{
+	char path[sizeof o->run_dir + 16];
+	int r;
+
+	if (!o->own)
+		return 0;
+	(void)snprintf(path, sizeof path, "%s/lumnid.sock", o->run_dir);
+	r = conf_set(conf, "listen.unix.path", path, why);
+	if (r == 0)
+		r = conf_set(conf, "storage.dir", o->state_dir, why);
+	return r;
+}
+
+static int
+lumnid_set(struct conf *conf, const char *text, struct why *why)
+{
+	const char *eq = strchr(text, '=');
+	char key[128];
+
+	if (eq == NULL || (size_t)(eq - text) >= sizeof key)
+		return why_set(why, -EINVAL, "--set %s: it is KEY=VALUE, as "
+		    "in listen.http=off", text);
+	(void)snprintf(key, sizeof key, "%.*s", (int)(eq - text), text);
+	return conf_set(conf, key, eq + 1, why);
+}
+
+static int
+lumnid_set_flags(const struct lumnid_options *o, struct conf *conf,
+    struct why *why)
+{
+	int r = 0;
+
+	if (o->upstream != NULL)
+		r = conf_set(conf, "upstream.url", o->upstream, why);
+	if (r == 0 && o->key_file != NULL)
+		r = conf_set(conf, "upstream.api_key_file", o->key_file, why);
+	if (r == 0 && o->verbose)
+		r = conf_set(conf, "log.level", "debug", why);
+	for (size_t i = 0; r == 0 && i < o->set_n; i++)
+		r = lumnid_set(conf, o->set[i], why);
+	return r;
+}
+
+/* Their directories, so that a new user needs to make none. */
+static int
+lumnid_make_own(const struct lumnid_options *o, const struct conf *conf,
+    struct why *why)
+{
+	int r;
+
+	if (!o->own)
+		return 0;
+	if (strcmp(conf->storage.dir, o->state_dir) == 0 &&
+	    (r = xdg_make_dir(o->state_dir)) < 0)
+		return why_errno(why, r, "%s cannot be made", o->state_dir);
+	if (strncmp(conf->listen.unix_stream.path, o->run_dir,
+	    strlen(o->run_dir)) == 0 && (r = xdg_make_dir(o->run_dir)) < 0)
+		return why_errno(why, r, "%s cannot be made", o->run_dir);
+	return 0;
+}
+
+/*
  * The file, the environment, then the flags. Without a file, and without
  * naming one, --upstream is enough.
  */
 static int
 lumnid_load(void *arg, struct conf **ret, struct why *why)
 {
-	const struct lumnid_options *o = arg;
+	struct lumnid_options *o = arg;
 	const char *file = o->config;
 	struct conf *conf;
 	struct stat st;
@@ -87,18 +187,17 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 			    "one (lumnid --print-example shows how), name "
 			    "another with -c, or give --upstream URL",
 			    LUMNID_CONFIG);
+		else if (!o->own && (r = lumnid_own_paths(o, why)) < 0)
+			return r;
 	}
 	if ((r = conf_load(file, true, &conf, why)) < 0)
 		return r;
-	if (o->upstream != NULL)
-		r = conf_set(conf, "upstream.url", o->upstream, why);
 	/* It was taken out of the environment at the start. */
 	if (conf->upstream.api_key == NULL)
 		conf->upstream.api_key = secret_ref(o->env_key);
-	if (r == 0 && o->key_file != NULL)
-		r = conf_set(conf, "upstream.api_key_file", o->key_file, why);
-	if (r == 0 && o->verbose)
-		r = conf_set(conf, "log.level", "debug", why);
+	r = lumnid_set_own(o, conf, why);
+	if (r == 0)
+		r = lumnid_set_flags(o, conf, why);
 	if (r == 0)
 		r = conf_check(conf, why);
 	if (r == 0)
@@ -115,7 +214,7 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 static int
 lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 {
-	enum { UPSTREAM = 256, KEY_FILE, CORE_DUMPS, CHECK, PRINT, SPOOL,
+	enum { UPSTREAM = 256, KEY_FILE, SET, CORE_DUMPS, CHECK, PRINT, SPOOL,
 	    EXAMPLE, VERSION_, HELP };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
@@ -123,6 +222,7 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 		{ "upstream", required_argument, NULL, UPSTREAM },
 		{ "key-file", required_argument, NULL, KEY_FILE },
 		{ "core-dumps", no_argument, NULL, CORE_DUMPS },
+		{ "set", required_argument, NULL, SET },
 		{ "check-config", no_argument, NULL, CHECK },
 		{ "print-config", no_argument, NULL, PRINT },
 		{ "check-spool", no_argument, NULL, SPOOL },
@@ -149,6 +249,13 @@ lumnid_parse(int argc, char **argv, struct lumnid_options *o)
 			break;
 		case CORE_DUMPS:
 			o->core_dumps = true;
+			break;
+		case SET:
+			if (o->set_n == LUMNID_SETS) {
+				(void)fputs("lumnid: too many --set\n", stderr);
+				return 2;
+			}
+			o->set[o->set_n++] = optarg;
 			break;
 		case CHECK:
 			o->action = LUMNID_CHECK_CONFIG;
@@ -254,7 +361,8 @@ main(int argc, char **argv)
 		conf_free(conf);
 		return lumnid_flush(0);
 	}
-	status = daemon_run(conf, lumnid_load, &o, &why) < 0 ? 1 : 0;
+	status = lumnid_make_own(&o, conf, &why) < 0 ||
+	    daemon_run(conf, lumnid_load, &o, &why) < 0 ? 1 : 0;
 	if (status != 0)
 		(void)fprintf(stderr, "lumnid: %s\n", why.text);
 	secret_unref(o.env_key);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -220,6 +221,41 @@ log_put_field(struct log_line *ln, const struct log_field *f)
 	log_put_value(ln, f);
 }
 
+/*
+ * A text line's time, where nobody else puts one: the local one on a terminal,
+ * RFC 3339 in a file. Journals, and who reads a pipe, have their own.
+ */
+static void
+log_put_time(struct log_line *ln)
+{
+	static int kind = -1;	/* 0: none; stderr stays what it is */
+	struct stat st;
+	char text[40];
+	struct tm tm;
+
+	if (log_sink != NULL)
+		return;
+	if (kind < 0)
+		kind = isatty(STDERR_FILENO) ? 1 :
+		    fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? 2 :
+		    0;
+	if (kind == 0)
+		return;
+	int64_t us = clock_now().wall.us;
+	time_t t = (time_t)(us / 1000000);
+	if (kind == 1 && localtime_r(&t, &tm) != NULL) {
+		(void)strftime(text, sizeof text, "%H:%M:%S ", &tm);
+	} else if (gmtime_r(&t, &tm) != NULL) {
+		size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S",
+		    &tm);
+		(void)snprintf(text + n, sizeof text - n, ".%03dZ ",
+		    (int)(us / 1000 % 1000));
+	} else {
+		return;
+	}
+	(void)log_puts(ln, text); /* the first: room is there */
+}
+
 static void
 log_put_head(struct log_line *ln, enum log_level level, const char *event)
 {
@@ -234,6 +270,7 @@ log_put_head(struct log_line *ln, enum log_level level, const char *event)
 		log_put_quoted(ln, event);
 		return;
 	}
+	log_put_time(ln);
 	(void)log_puts(ln, log_names[level]);
 	(void)log_puts(ln, " ");
 	(void)log_puts(ln, event);

@@ -1,14 +1,17 @@
 /* ctl: what the commands of lumnictl share. */
 #include "config.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/units.h"
 #include "base/why.h"
+#include "base/xdg.h"
 #include "ctl/ctl.h"
 
 #define CTL_SOCKET	RUNSTATEDIR "/lumnid/lumnid.sock"
@@ -84,6 +87,22 @@ ctl_option(struct ctl *ctl, const struct ctl_command *cmd, int opt,
 	}
 }
 
+/* The system's; where there is none, that of a user's own lumnid. */
+static const char *
+ctl_default_socket(void)
+{
+	static char path[512];
+	char dir[480];
+
+	if (access(CTL_SOCKET, F_OK) < 0 && errno == ENOENT &&
+	    xdg_run_dir(dir, sizeof dir, NULL) == 0) {
+		(void)snprintf(path, sizeof path, "%s/lumnid.sock", dir);
+		if (access(path, F_OK) == 0)
+			return path;
+	}
+	return CTL_SOCKET;
+}
+
 const char *
 ctl_socket(const struct ctl *ctl)
 {
@@ -94,7 +113,7 @@ ctl_socket(const struct ctl *ctl)
 		return ctl->socket;
 	address = getenv("LUMNID_ADDRESS");
 	if (address == NULL || address[0] == '\0')
-		return CTL_SOCKET;
+		return ctl_default_socket();
 	if (strncmp(address, scheme, sizeof scheme - 1) == 0 &&
 	    address[sizeof scheme - 1] == '/')
 		return address + sizeof scheme - 1;

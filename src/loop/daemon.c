@@ -7,9 +7,11 @@
 #include <event2/event_struct.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "base/clock.h"
@@ -432,6 +434,20 @@ daemon_open_control(struct daemon *d, struct why *why)
 	return control_open(d->loop, d->conf, &env, &d->control, why);
 }
 
+/* Who tries it out on a terminal is told how to go on. */
+static void
+daemon_hint(const struct conf *conf)
+{
+	const char *path = conf->listen.unix_stream.path;
+	char text[256];
+
+	if (!isatty(STDERR_FILENO) || path[0] == '\0')
+		return;
+	(void)snprintf(text, sizeof text, "lumnictl --socket %.180s send "
+	    "--run demo --type note text=hello", path);
+	log_info("hint", LS("try", text));
+}
+
 static int
 daemon_open(struct daemon *d, struct why *why)
 {
@@ -464,6 +480,7 @@ daemon_open(struct daemon *d, struct why *why)
 	if ((r = daemon_open_control(d, why)) < 0)
 		return r;
 	d->watchdog = watchdog_new(d->loop);
+	daemon_hint(conf);
 	(void)notify_send("READY=1\nSTATUS=%s", status_now(d->status));
 	return 0;
 }

@@ -54,7 +54,7 @@ def test_metrics_are_clean(t):
     for line in ('lumnid_input_events_accepted_total{input="stream"} 3',
                  'lumnid_input_events_accepted_total{input="udp"} 1',
                  'lumnid_input_records_accepted_total{input="stream"} 1',
-                 'lumnid_messages_refused_total{code="bad_run"} 1',
+                 'lumnid_messages_refused_total{code="bad_run_id"} 1',
                  'lumnid_upstream_answers_total{code="503"} 1'):
         t.true(line + "\n" in text, f"{line} in\n{text}")
 
