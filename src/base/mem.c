@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* End the process: no memory, or an invariant is broken. */
 void
@@ -93,4 +95,16 @@ void
 mem_trim(void)
 {
 	(void)malloc_trim(0);	/* there may be nothing to give back */
+}
+
+void
+mem_forget(void *p, size_t n)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)p + page - 1) & ~(page - 1);
+	uintptr_t to = ((uintptr_t)p + n) & ~(page - 1);
+
+	/* Whole pages only; where it fails, they stay. */
+	if (from < to)
+		(void)madvise((void *)from, to - from, MADV_DONTNEED);
 }

@@ -27,5 +27,7 @@ void	*mem_dup(const void *, size_t) MUSTUSE;
 void	mem_setup(void);
 /* Give free memory back to the system; for quiet moments. */
 void	mem_trim(void);
+/* The same of memory in use, whose bytes no longer matter. */
+void	mem_forget(void *, size_t);
 
 #endif

@@ -314,6 +314,10 @@ engine_relax(struct engine *e)
 	batch_trim(e->batch);
 	event_message_free(&e->message);	/* taken anew */
 	buf_free(&e->scratch);
+	seglog_relax(journal_log(e->journal));
+	seglog_relax(spool_log(e->spool));
+	seglog_relax(spool_log(e->records));
+	sender_relax(e->sender);
 	mem_trim();
 }
 

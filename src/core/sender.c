@@ -472,7 +472,7 @@ sender_cancel(struct sender *s)
 
 	for (int c = 0; c < SENDER_CLASSES; c++) {
 		struct window *w = &s->window[c];
-		for (size_t i = 0; i < w->slots_n; i++)
+		for (size_t i = 0; i < w->touched; i++)
 			if (w->slots[i].state == SLOT_FLIGHT)
 				t->cancel(t, sender_tag(c, &w->slots[i]));
 	}
@@ -482,6 +482,17 @@ uint64_t
 sender_max_raw(const struct sender *s)
 {
 	return s->max_raw;
+}
+
+void
+sender_relax(struct sender *s)
+{
+	buf_free(&s->scratch);
+	buf_free(&s->parent);
+	batch_free(s->packer);
+	s->packer = NULL;
+	for (int c = 0; c < SENDER_CLASSES; c++)
+		window_relax(&s->window[c]);
 }
 
 size_t

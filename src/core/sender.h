@@ -89,6 +89,8 @@ int64_t		 sender_overdue_ms(const struct sender *, struct mono now);
 /* Start nothing more. */
 void		 sender_stop(struct sender *);
 void		 sender_cancel(struct sender *);
+/* In quiet moments: give back what memory is not in use. */
+void		 sender_relax(struct sender *);
 size_t		 sender_in_flight(const struct sender *);
 
 /*

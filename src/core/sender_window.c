@@ -89,16 +89,43 @@ window_init(struct window *w, struct spool *spool, size_t n)
 	w->slots = mem_zalloc(n * sizeof *w->slots);
 	w->buckets_n = n;
 	w->buckets = mem_zalloc(n * sizeof(struct slot *));
-	for (size_t i = 0; i < n; i++) {
-		w->slots[i].index = (uint32_t)i;
-		window_list_append(&w->free, &w->slots[i]);
+}
+
+void
+window_relax(struct window *w)
+{
+	if (w->oldest != NULL)
+		return;
+	w->free = (struct slot_list){ .n = 0 };
+	w->touched = 0;
+	mem_forget(w->slots, w->slots_n * sizeof *w->slots);
+}
+
+static bool
+window_has_room(const struct window *w)
+{
+	return w->free.head != NULL || w->touched < w->slots_n;
+}
+
+/* One that was used before, so that memory grows with the backlog only. */
+static struct slot *
+window_free_slot(struct window *w)
+{
+	struct slot *s = w->free.head;
+
+	if (s != NULL) {
+		window_list_remove(&w->free, s);
+		return s;
 	}
+	s = &w->slots[w->touched];
+	s->index = (uint32_t)w->touched++;
+	return s;
 }
 
 void
 window_free(struct window *w)
 {
-	for (size_t i = 0; i < w->slots_n; i++) {
+	for (size_t i = 0; i < w->touched; i++) {
 		buf_free(&w->slots[i].raw);
 		free(w->slots[i].fate);
 	}
@@ -137,10 +164,9 @@ window_enter_lane(struct window *w, struct slot *s)
 static void
 window_add(struct window *w, const struct spool_ref *ref)
 {
-	struct slot *s = w->free.head;
+	struct slot *s = window_free_slot(w);
 
-	window_list_remove(&w->free, s);
-	s->generation++;
+	s->generation = ++w->generation;
 	s->attempts = s->stale = 0;
 	s->letter = 0;
 	s->not_before = (struct mono){ 0 };
@@ -172,7 +198,7 @@ window_fill(struct window *w, struct why *why)
 {
 	uint64_t durable = spool_durable(w->spool);
 
-	while (w->free.head != NULL && w->seen < durable) {
+	while (window_has_room(w) && w->seen < durable) {
 		struct spool_cursor c = w->cursor;
 		struct spool_ref ref;
 		int r = spool_next(w->spool, &c, &ref, why);

@@ -26,7 +26,7 @@ enum slot_state {
 struct slot {
 	enum slot_state	 state;
 	uint32_t	 index;
-	uint32_t	 generation;	/* of the slot: makes tags unique */
+	uint32_t	 generation;	/* its own: makes tags unique */
 	uint32_t	 attempts;	/* that failed */
 	uint32_t	 stale;		/* stale connections in a row */
 	/*
@@ -70,6 +70,8 @@ struct slot_list {
 struct window {
 	struct slot	*slots;
 	size_t		 slots_n;
+	size_t		 touched;	/* those behind were never used */
+	uint32_t	 generation;	/* of the newest slot in use */
 	struct slot	**buckets;
 	size_t		 buckets_n;
 	struct slot_list free, ready, later, bury;
@@ -86,6 +88,8 @@ uint32_t window_piece_end(uint32_t n, uint32_t k);
 /* n: slots, a power of two. */
 void	window_init(struct window *, struct spool *, size_t n);
 void	window_free(struct window *);
+/* Without a slot in use, give their memory back. */
+void	window_relax(struct window *);
 /*
  * Read on from the spool while slots are free, up to what is durable. Stops
  * at a read error, which is returned as -errno; 0 otherwise.

@@ -507,6 +507,14 @@ seglog_flush(struct seglog *l, struct why *why)
 	return 0;
 }
 
+void
+seglog_relax(struct seglog *l)
+{
+	if (l->wlen == 0)
+		mem_forget(l->wbuf, l->o.buffer_bytes);
+	buf_free(&l->scratch);
+}
+
 bool
 seglog_dirty(const struct seglog *l)
 {

@@ -188,6 +188,8 @@ void	seglog_rollback(struct seglog *, struct seglog_pos mark);
  * later call tries again; a torn write is overwritten by the next try.
  */
 int	seglog_flush(struct seglog *, struct why *) MUSTUSE;
+/* In quiet moments: give back what memory is not in use. */
+void	seglog_relax(struct seglog *);
 bool	seglog_dirty(const struct seglog *);	/* buffered bytes wait */
 
 /*

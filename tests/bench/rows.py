@@ -368,4 +368,4 @@ def growth(b):
 
 ROWS = {f.__name__: f for f in (
     full_speed, request, open_payload, backlog, idle, rates, calls, latency,
-    udp, connections, open_runs)}
+    udp, connections, open_runs, growth)}
