@@ -131,6 +131,15 @@ daemon_raise_nofile(const struct conf *conf)
 		    "unit, or lower limits.connections"));
 }
 
+/* How many files may be open, in effect. */
+static uint64_t
+daemon_nofile(void)
+{
+	struct rlimit rl;
+
+	return getrlimit(RLIMIT_NOFILE, &rl) == 0 ? rl.rlim_cur : 0;
+}
+
 static void
 daemon_set_log(const struct conf *conf)
 {
@@ -473,7 +482,12 @@ daemon_open(struct daemon *d, struct why *why)
 	    LS("config", conf->file), LS("upstream", conf->upstream.url),
 	    LS("storage", conf->storage.dir),
 	    LU("connections", conf->limits.connections),
-	    LU("max_message", conf->events.max_message));
+	    LU("max_message", conf->events.max_message),
+	    LU("max_open_runs", conf->runs.max_open),
+	    LU("journal_max", conf->storage.journal_max),
+	    LU("spool_max", conf->storage.spool_max),
+	    LS("when_full", conf->storage.when_full == CONF_REFUSE ?
+	    "refuse" : "drop_oldest"), LU("files", daemon_nofile()));
 	d->status = status_new(d->loop, conf);
 	d->admin = admin_new(d->loop, d->http, d->status, daemon_connections,
 	    d);

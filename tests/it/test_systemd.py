@@ -139,6 +139,11 @@ def test_the_words_of_notify(t):
     again; STOPPING; and a status line that helps."""
     up = t.upstream()
     d = t.lumnid(log={"level": "info"}, runs={"idle": "1h", "max_age": "2h"})
+    m, _ = d.wait_line(r"^info started .*")
+    for word in ("version=", f"config={t.conf}", "max_message=8388608",
+                 "journal_max=268435456", "spool_max=1073741824",
+                 "when_full=refuse", "files="):
+        t.true(word in m.group(0), f"{word} in {m.group(0)}")
     t.true("STATUS=forwarding, 0 runs open, 0 events waiting" in d.notes,
            str(d.notes))
     s = t.stream()

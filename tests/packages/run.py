@@ -36,6 +36,8 @@ TESTS = [
     "test_build.py",
     "test_deb.py test_upgrade_trixie",
     "test_rpm.py test_dnf",
+    "test_systemd.py test_systemd_bookworm",
+    "test_systemd.py test_systemd_trixie",
     "test_piuparts.py",
     "test_hand.py",
     "test_examples.py",
