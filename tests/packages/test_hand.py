@@ -78,6 +78,8 @@ def test_destdir(t):
                      "usr/share/man/man8/lumnid.8",
                      "usr/share/man/man1/lumnictl.1",
                      "usr/share/man/man5/lumnid.yaml.5",
+                     "usr/share/bash-completion/completions/lumnictl",
+                     "usr/share/zsh/site-functions/_lumnictl",
                      *(f"{libdir[1:]}/{x}" for x in (
                          "liblumni.a", "liblumni.so", "liblumni.so.0",
                          "pkgconfig/lumni.pc"))):
