@@ -36,8 +36,6 @@ def test_life(t):
     t.equal(m.try_sh("systemctl is-active lumnid.service")[1].strip(),
             "inactive", "an rpm starts nothing by itself")
     m.sh("systemctl start lumnid.socket lumnid.service")
-    life.check_process(h)
-    life.check_files(h)
     h.must_send(life.events("early", 1, end=True))
     t.true("PermissionError" in h.send(life.events("x", 1), h.other),
            "who is not in the group may not send")
@@ -54,6 +52,8 @@ def test_life(t):
     t.equal(m.sh(f"cat {life.CONF}"), edited, "the edited file")
     t.equal(m.sh("rpm --dbpath /var/lib/rpm -q --qf '%{VERSION}-%{RELEASE}' "
                  "lumnid"), pkg.version() + "-1", "version")
+    life.check_process(h)
+    life.check_files(h)
     life.change(h, lambda: h.install(old, "-U --oldpackage"), sent)
     out = m.try_sh(f"{RPM} -V lumnid")[1]
     t.equal([x.split()[-1] for x in out.strip().split("\n") if x],
