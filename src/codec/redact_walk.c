@@ -602,7 +602,43 @@ walk_looks(const struct walk *w, size_t at)
 		return true;
 	if (w->s[at] == '{')
 		return walk_bare_key(w, next, &q);
-	return c == '{' || c == '[' || c == '-' || (c >= '0' && c <= '9');
+	return c == '{' || c == '[' || c == '-' || (c >= '0' && c <= '9') ||
+	    ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
+/*
+ * JSON that stands in the text with the escapes of a string, as in
+ * args="{\"a\":1}": from its bracket on, up to a quote without a backslash.
+ */
+static enum walk_result
+walk_escaped(struct walk *w, const struct place *pl)
+{
+	struct buf *plain = &w->run->level[w->level].plain;
+	size_t from = w->at, end = from;
+	const struct buf *text;
+
+	while (end < w->n && w->s[end] != '"')
+		end += w->s[end] == '\\' ? 2 : 1;
+	end = end < w->n ? end : w->n;
+	w->at = end;
+	buf_reset(plain, SIZE_MAX);
+	walk_unescape(plain, w->s + from, end - from);
+	if (buf_error(plain) != 0) {
+		w->run->error = buf_error(plain);
+		return WALK_OK;
+	}
+	switch (redact_text(w->run, w->level + 1, plain->data, plain->len,
+	    &pl->live, pl->depth, &text)) {
+	case REDACT_SAME:
+		break;
+	case REDACT_CHANGED:
+		walk_cut(w, from, end);
+		json_put_escaped(w->out, (const char *)text->data, text->len);
+		break;
+	case REDACT_GONE:
+		return WALK_GONE;
+	}
+	return WALK_OK;
 }
 
 /* The next brace or bracket from here on, or the end. */
@@ -619,6 +655,7 @@ static enum walk_result
 walk_through(struct walk *w, const struct place *pl)
 {
 	size_t at = walk_blank(w, 0);
+	enum walk_result r;
 
 	/* All of it may be a string of JSON, with JSON in it. */
 	if (at < w->n && w->s[at] == '"') {
@@ -628,13 +665,14 @@ walk_through(struct walk *w, const struct place *pl)
 		at = w->at;
 	}
 	for (at = walk_find(w, at); at < w->n; at = walk_find(w, at)) {
-		if (!walk_looks(w, at)) {
-			at++;
-			continue;
-		}
+		size_t next = walk_blank(w, at + 1);
 		w->at = at;
-		if (walk_value(w, pl) == WALK_GONE)
-			return WALK_GONE;
+		if (next < w->n && w->s[next] == '\\')
+			r = walk_escaped(w, pl);
+		else
+			r = walk_looks(w, at) ? walk_value(w, pl) : WALK_BAD;
+		if (r == WALK_GONE)
+			return r;
 		at = w->at > at ? w->at : at + 1;
 	}
 	return WALK_OK;
