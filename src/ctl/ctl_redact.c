@@ -22,14 +22,14 @@
 #define CONFIG_FILE	SYSCONFDIR "/lumnid/lumnid.yaml"
 
 static const char usage[] =
-    "usage: lumnictl redact-test [-c FILE] [--json] [FILE...]\n\n"
+    "usage: lumnictl redact-test [-c FILE] [FILE...]\n\n"
     "Show what the redaction rules of a configuration make of sample events.\n"
     "Reads JSON, one event or message to a line (as lumnictl send takes them;\n"
     "also {\"change\": {...}} and {\"policy\": {...}}), from the files or standard\n"
     "input. Prints each event as lumnid would write it down, and on standard\n"
     "error which rules have found something, and how often. Nothing is sent.\n\n"
     "  -c, --config FILE    configuration (" CONFIG_FILE ")\n"
-    "      --json           one object a line: {\"line\", \"events\", \"hits\"}\n"
+    "\nWith --json, prints one object a line: {\"line\", \"events\", \"hits\"}.\n\n"
     CTL_USAGE_TEXT
     "\nExit status: 0 all was read, 1 a line was no event, 2 the command line or\n"
     "the configuration is at fault.\n";
@@ -37,7 +37,6 @@ static const char usage[] =
 struct redact_test {
 	const struct ctl	*ctl;
 	const char		*config;
-	bool			 json;
 	struct redact_run	*run;		/* NULL: no rules */
 	struct event_message	 msg;
 	struct json_tokener	*tok;
@@ -96,17 +95,17 @@ put_message(struct redact_test *t, uint64_t line)
 {
 	const struct event_message *m = &t->msg;
 
-	if (t->json)
+	if (t->ctl->json)
 		(void)printf("{\"line\":%llu,\"events\":[",
 		    (unsigned long long)line);
 	for (size_t i = 0; i < m->events_n; i++) {
-		if (t->json && i > 0)
+		if (t->ctl->json && i > 0)
 			(void)putchar(',');
 		put_json(m->json.data + m->events[i].off, m->events[i].len);
-		if (!t->json)
+		if (!t->ctl->json)
 			(void)putchar('\n');
 	}
-	if (t->json) {
+	if (t->ctl->json) {
 		(void)fputs("],\"hits\":", stdout);
 		put_hits(t);
 		(void)fputs("}\n", stdout);
@@ -119,7 +118,7 @@ put_totals(const struct redact_test *t)
 	struct redact_count c;
 	bool any = false;
 
-	if (t->json || t->ctl->quiet)
+	if (t->ctl->json || t->ctl->quiet)
 		return;
 	(void)fflush(stdout);
 	for (size_t i = 0; (c = count(t, i)).name != NULL; i++) {
@@ -230,10 +229,8 @@ run_test(struct redact_test *t, char **files, size_t n)
 static int
 run(struct ctl *ctl, int argc, char **argv)
 {
-	enum { JSON = 1024 };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
-		{ "json", no_argument, NULL, JSON },
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
@@ -246,8 +243,6 @@ run(struct ctl *ctl, int argc, char **argv)
 	    NULL)) != -1) {
 		if (opt == 'c')
 			t.config = optarg;
-		else if (opt == JSON)
-			t.json = true;
 		else if ((status = ctl_option(ctl, &ctl_redact_test, opt,
 		    optarg)) >= 0)
 			return status;
