@@ -116,6 +116,9 @@ class World(lumnid_it.Case):
     """One measurement's directory and processes."""
 
     def start_upstream(self, cheap=True, connections_extra=()):
+        # What it took is in a file of its own, or nowhere: check_load() and
+        # the rows look for themselves.
+        self.books_whole = False
         extra = list(connections_extra)
         if cheap:
             extra += ["--cheap", os.path.join(self.dir, "cheap")]
