@@ -18,6 +18,7 @@
 #include "loop/loop.h"
 
 #define STREAM_BEAT_MS	1000
+#define STREAM_END_S	30
 
 static void
 on_stream_close(struct evhttp_connection *conn, void *arg)
@@ -70,6 +71,7 @@ control_stream_begin(struct control *c, struct evhttp_request *req,
 static void
 stream_end(struct control_stream *s)
 {
+	const struct timeval end = { .tv_sec = STREAM_END_S };
 	struct control_stream **at = &s->c->streams;
 	struct evhttp_connection *conn = evhttp_request_get_connection(s->req);
 
@@ -77,8 +79,12 @@ stream_end(struct control_stream *s)
 		at = &(*at)->next;
 	*at = s->next;
 	s->c->streams_n--;
-	if (conn != NULL)
+	if (conn != NULL) {
+		/* Who does not read the rest in time does not get it. */
+		bufferevent_set_timeouts(evhttp_connection_get_bufferevent(
+		    conn), NULL, &end);
 		evhttp_connection_set_closecb(conn, NULL, NULL);
+	}
 	/* Without its connection this only frees the request. */
 	evhttp_send_reply_end(s->req);
 	s->free(s);

@@ -322,7 +322,8 @@ in_inbox_list(struct in_inbox *in, int dir,
 		    (n == IN_INBOX_BATCH &&
 		    strcmp(e->d_name, names[n - 1].s) > 0))
 			continue;
-		(void)snprintf(names[n].s, sizeof names[n].s, "%s", e->d_name);
+		(void)snprintf(names[n].s, sizeof names[n].s, "%.*s",
+		    IN_INBOX_NAME_MAX, e->d_name);
 		n++;
 		qsort(names, n, sizeof names[0], in_inbox_compare);
 		if (n > IN_INBOX_BATCH)
