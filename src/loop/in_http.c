@@ -25,6 +25,8 @@
 #include "codec/jsonin.h"
 #include "codec/unzip.h"
 #include "core/engine.h"
+#include "core/uids.h"
+#include "loop/http_page.h"
 #include "loop/listen.h"
 #include "loop/loop.h"
 
@@ -69,6 +71,7 @@ struct in_http {
 	size_t			 files;		/* open at the start */
 	bool			 draining;
 	struct json_tokener	*tok;
+	struct uid_user		*user;	/* all clients over TCP */
 	struct buf		 body, message;
 	struct log_limit	 limit;
 	struct {
@@ -120,7 +123,8 @@ in_http_send(struct evhttp_request *req, int status, const char *type,
 
 	/* Without memory for a header the answer is short of it, no more. */
 	(void)evhttp_add_header(head, "Content-Type", type);
-	if (status == 429 || status == 503)
+	if ((status == 429 || status == 503) &&
+	    evhttp_find_header(head, "Retry-After") == NULL)
 		(void)evhttp_add_header(head, "Retry-After",
 		    IN_HTTP_RETRY_AFTER);
 	if (evhttp_request_get_command(req) == EVHTTP_REQ_HEAD) {
@@ -422,6 +426,24 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 	return false;
 }
 
+/* All clients over TCP are one user: is it over a limit? Then it is told. */
+static bool
+in_http_throttle(struct in_http *in, struct evhttp_request *req)
+{
+	int64_t ms = uids_wait_ms(in->user, in->conf, clock_now().mono);
+	char seconds[24];
+
+	if (ms == 0)
+		return false;
+	(void)snprintf(seconds, sizeof seconds, "%lld",
+	    (long long)((ms + 999) / 1000));
+	(void)evhttp_add_header(evhttp_request_get_output_headers(req),
+	    "Retry-After", seconds);
+	in_http_refuse(req, 429, "too_fast", "limits.uid_events_per_s or "
+	    "limits.uid_bytes_per_s is reached");
+	return true;
+}
+
 static void
 in_http_ingest(struct in_http *in, struct evhttp_request *req,
     const struct http_route *rt)
@@ -446,12 +468,15 @@ in_http_ingest(struct in_http *in, struct evhttp_request *req,
 		    "one of this lumnid");
 		return;
 	}
-	if (!in_http_decode(in, req) || !in_http_message(in, req, rt, &events))
+	if (in_http_throttle(in, req) || !in_http_decode(in, req) ||
+	    !in_http_message(in, req, rt, &events))
 		return;
 	struct http_wait *w = in_http_wait(in, req, events);
 	enum event_code code = engine_take(engine, BOOKS_HTTP, w->peer,
 	    in->message.data, in->message.len, clock_now(), &ack, &why);
 	loop_wake(in->loop);
+	uids_charge(loop_uids(in->loop), in->user, in->conf,
+	    code == EVENT_OK ? events : 0, in->body.len, clock_now().mono);
 	if (code == EVENT_OK)
 		return;
 	(void)in_http_forget(in, w);
@@ -580,7 +605,11 @@ on_connection(struct event_base *base, void *arg)
 	if (in->accepted++ % IN_HTTP_COUNT_EACH == 0 &&
 	    in_http_count_files() > others + IN_HTTP_CONNECTIONS)
 		in_http_rest(in);
-	return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+	struct bufferevent *bev = bufferevent_socket_new(base, -1,
+	    BEV_OPT_CLOSE_ON_FREE);
+	if (bev != NULL)
+		http_page_replace(bev);
+	return bev;
 }
 
 static void
@@ -694,6 +723,7 @@ in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
 	struct in_http *in = mem_zalloc(sizeof *in);
 	in->loop = loop;
 	in->files = in_http_count_files();
+	in->user = uids_hold(loop_uids(loop), UIDS_TCP);
 	buf_init(&in->body, 0);
 	buf_init(&in->message, 0);
 	int r = in_http_start(in);

@@ -1,0 +1,427 @@
+#!/usr/bin/python3
+"""The border: HTTP as curl and as an attacker speaks it, limits by user,
+fairness, and input that is meant to hurt: each with its answer, and with flat
+memory."""
+
+import gzip
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import statistics
+import time
+
+import lumnid_it
+from lumnid_it import KEY, SLOW, Skip, pack, wait_for
+
+
+def start(t, **sections):
+    return t.lumnid(**lumnid_it.merge({
+        "listen": {"http": "127.0.0.1:0"}, "log": {"level": "info"}},
+        sections))
+
+
+def flat(t, before, what, kib=3072):
+    if not os.environ.get("LUMNID_SLOW") or SLOW < 4:
+        after = t.daemon.private_kib()
+        t.true(after < before + kib, f"{what}: {before} KiB became {after}")
+
+
+def refusals(t, code):
+    m = re.search(rf'lumnid_messages_refused_total{{code="{code}"}} (\d+)',
+                  t.daemon.get("/metrics")[1])
+    return int(m.group(1))
+
+
+def raw(t, *pieces, pause=None):
+    """Send bytes as they are; return (status, headers, body)."""
+    port = wait_for("the listener", t.daemon.http_port)
+    with socket.create_connection(("127.0.0.1", port), 20 * SLOW) as s:
+        for piece in pieces:
+            try:
+                s.sendall(piece)
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            if pause:
+                pause(s)
+        data = b""
+        while True:
+            try:
+                more = s.recv(65536)
+            except ConnectionResetError:
+                break
+            if not more:
+                break
+            data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), head.decode("latin-1"), body
+
+
+def is_json_error(t, answer, status, code):
+    t.equal(answer[0], status, str(answer))
+    t.true("application/json" in answer[1], answer[1])
+    error = json.loads(answer[2])["error"]
+    t.true(error["code"] == code and len(error["message"]) > 10, str(error))
+
+
+# --- HTTP -------------------------------------------------------------------
+
+SEED = """curl -sS http://127.0.0.1:8842/v1/ingest/events \
+-H "authorization: Bearer $KEY" -H 'content-type: application/json' \
+-d '{"runId":"run_8842","events":[{"type":"tool_call","name":"issue_refund",\
+"status":"failed","error":"502 Bad Gateway"},{"type":"model_output",\
+"text":"Your refund has been processed."}]}'"""
+
+
+def test_seed_example(t):
+    """The example of the API's documentation, but for the port."""
+    if not shutil.which("curl"):
+        raise Skip("curl is not installed")
+    up = t.upstream()
+    start(t, listen={"http_require_key": True})
+    port = wait_for("the listener", t.daemon.http_port)
+    line = SEED.replace(":8842/", f":{port}/")
+    done = t.run("sh", "-c", line, env={"KEY": KEY})
+    t.equal((done.returncode, json.loads(done.stdout)), (0, {"accepted": 2}))
+    done = t.run("sh", "-c", line, env={"KEY": KEY + "x"})
+    t.equal(json.loads(done.stdout)["error"]["code"], "bad_key")
+    up.wait_sums(events=2)
+    t.equal([e["type"] for e in t.runs()["run_8842"]],
+            ["tool_call", "model_output"])
+
+
+def test_curl(t):
+    """Chunked, 100-continue, gzip, zstd, keep-alive."""
+    if not shutil.which("curl"):
+        raise Skip("curl is not installed")
+    up = t.upstream()
+    start(t)
+    url = f"http://127.0.0.1:{wait_for('port', t.daemon.http_port)}" \
+          "/v1/ingest/events"
+    n = 0
+
+    def body(size=10):
+        nonlocal n
+        n += 1
+        return json.dumps({"runId": "r", "events": [
+            {"n": n - 1, "text": "x" * size}]}).encode()
+
+    def curl(*args, data):
+        path = os.path.join(t.dir, "body")
+        with open(path, "wb") as f:
+            f.write(data)
+        done = t.run("curl", "-sS", "-w", "%{http_code} %{num_connects}\n",
+                     "-H", "content-type: application/json", *args,
+                     "--data-binary", "@" + path, url)
+        t.true(done.stdout.startswith('{"accepted":1}\n202'),
+               done.stdout + done.stderr)
+        return done.stdout
+    curl(data=body())
+    curl("-H", "transfer-encoding: chunked", data=body(200000))
+    curl("-H", "expect: 100-continue", data=body(2 << 20))
+    curl("-H", "content-encoding: gzip", data=gzip.compress(body(5 << 20)))
+    curl("-H", "content-encoding: zstd", data=lumnid_it.zstd(body(5 << 20)))
+    both = curl(url, data=body())        # the same body, twice
+    t.equal(re.findall(r"202 (\d)", both), ["1", "0"], "keep-alive")
+    up.wait_sums(events=n + 1)
+
+
+def test_errors_are_json(t):
+    """Also those that the library answers by itself."""
+    t.upstream()
+    start(t, events={"max_message": "64KiB"})
+    post = b"POST /v1/ingest/events HTTP/1.1\r\nHost: localhost\r\n" \
+           b"Content-Type: application/json\r\n"
+    for request, status, code in (
+            (b"nonsense\r\n\r\n", 400, "bad_request"),
+            (b"GET / HTTP/9.9\r\n\r\n", 400, "bad_request"),
+            (b"BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501,
+             "bad_method"),
+            (post + b"Content-Length: -5\r\n\r\n", 400, "bad_request"),
+            (post + b"Content-Length: 9999999999\r\n\r\n", 413,
+             "too_large"),
+            (post + b"Content-Length: 70000\r\n\r\n", 413, "too_large"),
+            (post + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400,
+             "bad_request"),
+            (post + b"X: " + b"y" * 20000 + b"\r\n\r\n", 413,
+             "too_large"),
+            (post + b"Connection: close\r\nContent-Length: 2\r\n\r\n{]",
+             400, "bad_json"),
+            (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n"
+             b"Connection: close\r\n\r\n", 404, "bad_path"),
+            (post.replace(b"localhost", b"evil.example") +
+             b"Connection: close\r\nContent-Length: 2\r\n\r\n{}", 403,
+             "bad_host"),
+            (post.replace(b"application/json", b"text/plain") +
+             b"Connection: close\r\nContent-Length: 2\r\n\r\n{}", 415,
+             "bad_type")):
+        is_json_error(t, raw(t, request), status, code)
+    t.true(t.daemon.alive(), "it lives")
+
+
+# --- limits by user ---------------------------------------------------------
+
+def test_events_a_second(t):
+    """Back-pressure on a stream: nothing is dropped, the rate is kept."""
+    up = t.upstream()
+    start(t, limits={"uid_events_per_s": 2000})
+    s = t.stream()
+    begun = time.monotonic()
+    count = 8000
+    for at in range(0, count, 100):
+        s.send(*[{"runId": "r", "type": "step", "n": n}
+                 for n in range(at, at + 100)])
+    s.sock.settimeout(60 * SLOW)
+    t.equal(s.ask({"runId": "r", "events": [], "end": True, "ack": 1}),
+            {"ack": 1})
+    took = time.monotonic() - begun
+    t.true(took > (count - 2000 - 4000) / 2000, f"{took} s: too fast")
+    up.wait_sums(events=count)
+    t.check_runs({"r": list(range(count))})
+    text = t.daemon.get("/metrics")[1]
+    uid = os.getuid()
+    t.true(f'lumnid_uid_events_accepted_total{{uid="{uid}"}} {count}' in text,
+           "events by user")
+    m = re.search(rf'lumnid_uid_throttled_total{{uid="{uid}"}} (\d+)', text)
+    t.true(int(m.group(1)) >= 1, m.group(0))
+    # What HTTP's clients send is another user's.
+    port = t.daemon.http_port()
+    codes = []
+
+    def post():
+        body = json.dumps({"runId": "h", "events": [{"n": 1}] * 1500})
+        answer = raw(t, (f"POST /v1/ingest/events HTTP/1.1\r\nHost: "
+                         f"127.0.0.1:{port}\r\nConnection: close\r\n"
+                         "Content-Type: application/json\r\nContent-Length: "
+                         f"{len(body)}\r\n\r\n{body}").encode())
+        codes.append(answer[0])
+        return answer
+    while len(codes) < 20 and 429 not in codes:
+        last = post()
+    is_json_error(t, last, 429, "too_fast")
+    t.true(re.search(r"(?i)retry-after: [1-9]", last[1]), last[1])
+    wait_for("the limit to be over", lambda: post()[0] == 202, step=0.1)
+
+
+def test_bytes_a_second(t):
+    t.upstream()
+    start(t, limits={"uid_bytes_per_s": "1MiB"})
+    s = t.stream()
+    s.sock.settimeout(60 * SLOW)
+    begun = time.monotonic()
+    for n in range(30):
+        s.send({"runId": "r", "events": [{"n": n, "t": "x" * 100000}],
+                "ack": n})
+    for n in range(30):
+        t.equal(s.answer(), {"ack": n})
+    t.true(time.monotonic() - begun > 1.5, "too fast")
+
+
+FLOOD = """
+import sys
+sys.path[:0] = ["/usr/lib/python3/dist-packages", sys.argv[2]]
+import lumnid_it
+s = lumnid_it.Stream(sys.argv[1])
+data = lumnid_it.pack(*[{"runId": f"flood{n % 7}", "type": "step", "n": n,
+                         "text": "x" * 700} for n in range(500)])
+print("flooding", flush=True)
+while True:
+    s.sock.sendall(data)
+"""
+
+
+def ack_times(t, seconds):
+    """Times in ms until acks of 100 events a second."""
+    s, times = t.stream(), []
+    end = time.monotonic() + seconds
+    due = time.monotonic()
+    while due < end:
+        begun = time.monotonic()
+        t.equal(s.ask({"runId": "calm", "events": [{"n": len(times)}],
+                       "ack": 1}), {"ack": 1})
+        times.append((time.monotonic() - begun) * 1000)
+        due += 0.01
+        time.sleep(max(0, due - time.monotonic()))
+    s.close()
+    times.sort()
+    return statistics.median(times), times[len(times) * 99 // 100]
+
+
+def test_fairness(t):
+    """One client at full speed does not delay another's acks by much."""
+    t.upstream()
+    start(t, storage={"durability": "never"})
+    before = ack_times(t, 3)
+    # Of another process, and calmer than what is measured.
+    p = lumnid_it.Process(t, ["python3", "-c", FLOOD, t.stream_path,
+                              os.path.dirname(os.path.abspath(__file__))],
+                          "flood", preexec_fn=lambda: os.nice(5))
+    p.wait_line("flooding")
+    after = ack_times(t, 3)
+    p.kill()
+    print("acks of 100 events/s, p50 and p99 in ms: alone "
+          f"{before[0]:.2f} {before[1]:.2f}, beside a flood "
+          f"{after[0]:.2f} {after[1]:.2f}")
+    t.true(after[0] < before[0] * 5 + 10 * SLOW, f"{before} became {after}")
+    t.true(after[1] < before[1] * 5 + 50 * SLOW, f"{before} became {after}")
+
+
+# --- what is meant to hurt --------------------------------------------------
+
+def test_a_million_tiny_messages(t):
+    t.upstream()
+    start(t)
+    s = t.stream()
+    s.sock.settimeout(120 * SLOW)
+    s.send(b"\x80" * 1000)
+    s.ask({"runId": "r", "events": [], "ack": 0})
+    before = t.daemon.private_kib()
+    for _ in range(10):
+        s.send(b"\x80" * 100000)
+    t.equal(s.ask({"runId": "r", "events": [], "ack": 1}), {"ack": 1})
+    t.equal(refusals(t, "no_run_id"), 1001000)
+    flat(t, before, "tiny messages")
+
+
+def test_terminal_escapes(t):
+    """They are in no log line, and not in what lumnictl prints."""
+    t.upstream()
+    start(t, log={"level": "debug"})
+    nasty = "a\x1b]0;owned\x07\x1b[31m\x9b2J\r\nnext"
+    s = t.stream()
+    answer = s.ask({"runId": "r", "events": [], nasty: 1, "ack": 2})
+    t.equal(answer["code"], "unknown_key")
+    t.daemon.wait_line("message_refused.*unknown_key")
+    answer = s.ask({"runId": nasty, "events": [], "ack": 1})
+    t.equal(answer["code"], "bad_run_id")
+    done = t.run(lumnid_it.program("lumnictl"), "--socket", t.stream_path,
+                 "send", stdin=json.dumps(
+                     {"runId": "r", "events": [], nasty: 1}) + "\n")
+    t.equal(done.returncode, 1)
+    for text in (t.daemon.log(10000), done.stdout + done.stderr):
+        bad = re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+        t.true(not bad, repr(text[bad.start() - 80:bad.end() + 20]
+                             if bad else ""))
+
+
+def test_duplicate_keys_and_bad_text(t):
+    up = t.upstream()
+    start(t)
+    s = t.stream()
+    twice = b"\x83\xa5runId\xa1r\xa5runId\xa1q\xa6events\x90"
+    s.send(twice)
+    s.send(b"\x83\xa5runId\xa1r\xa1a\x01\xa1a\x02")     # an event's own: kept
+    s.send(b"\x82\xa5runId\xa1r\xa1b\xa4\xff\xfe\xc0\x80")
+    t.equal(s.ask({"runId": "r", "events": [], "end": True, "ack": 1}),
+            {"ack": 1})
+    t.equal(refusals(t, "duplicate_key"), 1)
+    up.wait_sums(events=2)
+    with open(t.out, encoding="utf-8") as f:
+        text = f.read()
+    t.true("\ufffd" in text or "\\ufffd" in text, "U+FFFD")
+
+
+def test_large_datagrams(t):
+    up = t.upstream()
+    start(t)
+    u = t.udp()
+    big = {"runId": "r", "text": "x" * 65000, "type": "step"}
+    for n in range(20):
+        u.send({**big, "n": n})
+        t.daemon.udp_drops()
+    before = t.daemon.private_kib()
+    for n in range(20, 200):
+        u.send({**big, "n": n})
+        if n % 20 == 0:
+            t.daemon.udp_drops()
+    drops = t.daemon.udp_drops()
+    flat(t, before, "large datagrams", 6144)
+    up.wait_sums(events=200 - drops)
+
+
+def test_slow_clients(t):
+    """A message that never ends, answers that are never fetched, a request
+    that comes byte by byte: memory stays flat, others are served."""
+    t.upstream()
+    start(t)
+    other = t.stream()
+    other.ask({"runId": "o", "events": [], "ack": 0})
+    before = t.daemon.private_kib()
+    never = [t.stream() for _ in range(100)]
+    for s in never:
+        s.send(b"\xdb\x00\x7f\x00\x00" + b"x" * 1000)   # 8 MiB are promised
+    deaf = t.stream()
+    deaf.sock.setblocking(False)
+    ask = pack({"runId": "d", "events": [], "ack": "x" * 60}) * 1000
+    for _ in range(200):
+        try:
+            deaf.sock.send(ask)
+        except BlockingIOError:
+            break
+    port = t.daemon.http_port()
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+    for byte in b"POST /v1":
+        for s in slow:
+            s.send(bytes([byte]))
+        t.equal(other.ask({"runId": "o", "events": [], "ack": byte}),
+                {"ack": byte})
+    flat(t, before, "slow clients", 6144)
+    for s in slow:
+        s.close()
+
+
+def test_header_flood(t):
+    t.upstream()
+    start(t)
+    raw(t, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        b"Connection: close\r\n\r\n")
+    before = t.daemon.private_kib()
+    for _ in range(20):
+        is_json_error(t, raw(t, b"GET / HTTP/1.1\r\n" +
+                             b"a: b\r\n" * 5000 + b"\r\n"), 400,
+                      "bad_request")
+    flat(t, before, "headers")
+    t.equal(t.daemon.get("/healthz")[0], 200)
+
+
+def test_many_connects(t):
+    """Two thousand in a second or so, of all kinds; nobody is locked out."""
+    t.upstream()
+    start(t)
+    port = wait_for("the listener", t.daemon.http_port)
+    before = t.daemon.cpu_seconds()
+    for n in range(2000):
+        with socket.socket(socket.AF_UNIX if n % 2 else socket.AF_INET) as s:
+            s.settimeout(20 * SLOW)
+            s.connect(t.stream_path if n % 2 else ("127.0.0.1", port))
+    t.equal(t.stream().ask({"runId": "r", "events": [], "ack": 1}),
+            {"ack": 1})
+    t.equal(t.daemon.get("/healthz")[0], 200)
+    wait_for("them to be gone", lambda: len(
+        os.listdir(f"/proc/{t.daemon.pid}/fd")) < 60)
+    t.true(t.daemon.cpu_seconds() - before < 3 * SLOW, "too much work")
+
+
+def test_http_out_of_descriptors(t):
+    """Accepting rests, and nothing spins."""
+    t.upstream()
+    start(t)
+    port = wait_for("the listener", t.daemon.http_port)
+    limit = len(os.listdir(f"/proc/{t.daemon.pid}/fd")) + 5
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (limit, 4096))
+    held = [socket.create_connection(("127.0.0.1", port))
+            for _ in range(12)]
+    t.daemon.wait_line("accept_failed")
+    before = t.daemon.cpu_seconds()
+    time.sleep(1.5)     # which is what is measured
+    t.true(t.daemon.cpu_seconds() - before < 0.5, "it spins")
+    for s in held:
+        s.close()
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    t.equal(t.daemon.get("/healthz")[0], 200)
+
+
+if __name__ == "__main__":
+    lumnid_it.main()
