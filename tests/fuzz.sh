@@ -5,6 +5,12 @@
 #   fuzz.sh --run SECONDS   fuzz each target that was built with
 #                           --enable-fuzzers, so long; findings stay in
 #                           tests/fuzz/found of the build directory
+#
+# With AFL++: configure CC=afl-clang-fast --enable-fuzzers --with-sanitizers=no,
+# then "make fuzzers"; afl-clang-fast links its own driver of
+# LLVMFuzzerTestOneInput(), in persistent mode, for -fsanitize=fuzzer:
+#
+#   afl-fuzz -i tests/fuzz/corpus/NAME -o found -- tests/fuzz/fuzz_NAME
 set -u
 
 corpus=$LUMNID_SOURCE/tests/fuzz/corpus
