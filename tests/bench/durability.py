@@ -84,7 +84,7 @@ def fill(t, batches, size):
     sent, ack, step = 0, 0, 200 if size < 10000 else 8
     while sent < batches:
         n = min(step, batches - sent)
-        s.send(*({"runId": f"b{sent + i}", "end": True, "type": "x",
+        s.send(*({"runId": f"b{sent + i}", "end": True,
                   "events": [{"text": os.urandom(size // 2).hex()}],
                   **({"ack": ack} if i == n - 1 else {})}
                  for i in range(n)))
@@ -111,7 +111,7 @@ def start(t, tries=5):
                 break
             except (FileNotFoundError, ConnectionRefusedError):
                 time.sleep(0.0005)
-        answer = s.ask({"runId": "first", "n": i, "ack": i,
+        answer = s.ask({"runId": "first", "ack": i,
                         "events": [{"n": i}]})
         took.append((time.monotonic() - begun) * 1000)
         t.equal(answer, {"ack": i}, "answer")
