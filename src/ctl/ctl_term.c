@@ -228,7 +228,7 @@ ctl_term_rate(double v, char dst[32])
 int
 ctl_term_put(struct buf *b)
 {
-	size_t n = fwrite(b->data, 1, b->len, stdout);
+	size_t n = b->len > 0 ? fwrite(b->data, 1, b->len, stdout) : 0;
 	bool ok = n == b->len && fflush(stdout) == 0 && b->error == 0;
 
 	buf_reset(b, SIZE_MAX);
