@@ -84,12 +84,12 @@ def stream_agent(stop, run):
                     waiting.pop(answer["ack"], None)
                     acked += 1
         except (BrokenPipeError, ConnectionResetError):
-            # What it had said before it closed counts.
-            s.setblocking(False)
+            # A lumnid that stops takes no more, but goes on to acknowledge
+            # what it took, and closes then: what it says until then counts.
             try:
                 while data := s.recv(65536):
                     unpacker.feed(data)
-            except OSError:
+            except ConnectionResetError:
                 pass
             for answer in unpacker:
                 waiting.pop(answer.get("ack"), None)
