@@ -71,7 +71,7 @@ def test_latency(t):
     print(f"{'fdatasync, after':<22}{'':>9}{p50:>10.0f}{p99:>10.0f}")
 
 
-CONF = {"log": {"level": "warn"}, "listen": {"http": "127.0.0.1:0"},
+CONF = {"log": {"level": "info"}, "listen": {"http": "127.0.0.1:0"},
         "storage": {"spool_max": "4GiB", "journal_max": "2GiB",
                     "durability": "never"},
         "runs": {"idle": "1h", "max_age": "2h"}}
