@@ -70,8 +70,21 @@ recent_put(struct recent *rc, uint32_t segno, uint32_t off, const void *text,
 void
 recent_cut(struct recent *rc, uint32_t segno, uint32_t off)
 {
-	if (rc->seg[0].segno == segno && rc->seg[0].base + off < rc->end)
+	if (rc->seg[0].segno != segno || rc->seg[0].base + off >= rc->end)
+		return;
+	if (rc->seg[0].base + off >= rc->seg[0].from) {
 		rc->end = rc->seg[0].base + off;
+		return;
+	}
+	/*
+	 * Below the first text that was kept, before which one came that was
+	 * too large. Places down there are of the segment before: nothing of
+	 * this one is left, and it begins anew.
+	 */
+	rc->end = rc->seg[0].from;
+	memmove(&rc->seg[0], &rc->seg[1],
+	    (RECENT_SEGMENTS - 1) * sizeof rc->seg[0]);
+	rc->seg[RECENT_SEGMENTS - 1] = rc->seg[RECENT_SEGMENTS - 2];
 }
 
 const char *

@@ -98,6 +98,37 @@ START_TEST(test_large_is_not_kept)
 }
 END_TEST
 
+/*
+ * A message begins a segment with an event that is too large to be kept, goes
+ * on with a small one, and is rolled back as the disk is full. What came in its
+ * place was written over the newest events of the segment before, which were
+ * then found again: one run's event was sealed into another's batch.
+ */
+START_TEST(test_cut_below_first)
+{
+	static char large[SIZE];
+	struct recent rc;
+
+	memset(large, 'x', sizeof large);
+	recent_init(&rc, SIZE);
+	put(&rc, 1, 1000, "older");
+	recent_put(&rc, 2, 64, large, SIZE / 4 + 1);
+	put(&rc, 2, 1500, "undone");
+	recent_cut(&rc, 2, 64);
+	ck_assert(lacks(&rc, 2, 1500, 6));
+	ck_assert(has(&rc, 1, 1000, "older"));
+	recent_put(&rc, 2, 64, large, 1000);
+	recent_put(&rc, 2, 1100, large, 1000);
+	ck_assert(has(&rc, 1, 1000, "older"));
+	recent_cut(&rc, 2, 64);
+	put(&rc, 2, 64, "done");
+	ck_assert(has(&rc, 2, 64, "done"));
+	ck_assert(lacks(&rc, 2, 1100, 1000));
+	ck_assert(has(&rc, 1, 1000, "older"));
+	recent_drop(&rc);
+}
+END_TEST
+
 struct text {
 	uint32_t	segno, off;
 	size_t		len;
@@ -160,7 +191,8 @@ int
 main(void)
 {
 	const TTest *const tests[] = { test_off, test_put_get_cut,
-		test_large_is_not_kept, test_model, NULL };
+		test_large_is_not_kept, test_cut_below_first, test_model,
+		NULL };
 
 	return unit_run("recent", tests);
 }
