@@ -111,6 +111,7 @@ struct find {
 	uint32_t		 kinds;
 	const uint8_t		*s;
 	size_t			 n;
+	size_t			 no_jwt;	/* none begins before it */
 };
 
 static inline bool
@@ -165,9 +166,11 @@ static size_t
 find_token(const struct find *f, enum redact_kind kind, size_t from,
     size_t at, unsigned classes, size_t least)
 {
+	/* First of all: nobody steps over what is found and not wanted. */
+	if ((f->kinds & 1u << kind) == 0)
+		return 0;
 	size_t end = find_end(f, at, classes);
-
-	if ((f->kinds & 1u << kind) == 0 || end - at < least)
+	if (end - at < least)
 		return 0;
 	redact_push(f->run, from, end, f->run->set->kind_act[kind], kind);
 	return end;
@@ -269,15 +272,21 @@ find_at_A(const struct find *f, size_t at)
 	return 0;
 }
 
-/* eyJ, "{" and a quote in base64: two or more parts follow after dots. */
+/*
+ * eyJ, "{" and a quote in base64: two or more parts follow after dots. Where
+ * none do, another eyJ in the same part has no more: it is not looked at, or
+ * "-eyJ-eyJ-eyJ..." would be read to its end from each of them.
+ */
 static size_t
-find_at_J(const struct find *f, size_t at)
+find_at_J(struct find *f, size_t at)
 {
 	size_t end, dots = 0;
 
-	if ((f->kinds & KIND(JWT)) == 0 || !find_ends(f, at, "ey"))
+	if ((f->kinds & KIND(JWT)) == 0 || at < f->no_jwt ||
+	    !find_ends(f, at, "ey"))
 		return 0;
 	end = find_end(f, at, L_URL64);
+	f->no_jwt = end;
 	if (end - at < 8)
 		return 0;
 	while (dots < 4 && end < f->n && f->s[end] == '.') {
@@ -604,7 +613,7 @@ find_at_digit(const struct find *f, size_t at)
 
 /* Look around a letter; returns from where on to go on, or 0. */
 static size_t
-find_at(const struct find *f, size_t at)
+find_at(struct find *f, size_t at)
 {
 	size_t end;
 
@@ -673,7 +682,7 @@ find_mask(const uint8_t *p)
 void
 redact_find(struct redact_run *run, uint32_t kinds, const uint8_t *s, size_t n)
 {
-	const struct find f = { run, kinds, s, n };
+	struct find f = { run, kinds, s, n, 0 };
 	uint8_t last[FIND_STEP] = { 0 };
 	size_t next = 0, end;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "base/rand.h"
 #include "codec/json.h"
 #include "codec/redact.h"
@@ -429,6 +430,44 @@ fake_clock(void)
 	return fake_us += 200000;
 }
 
+/*
+ * The built-in patterns are in time whatever the text is. From each of these
+ * beginnings the rest of the text was read, where no token came of it: one
+ * message of a few MiB stopped the loop for hours.
+ */
+START_TEST(test_no_slow_text)
+{
+	static const struct { const char *builtin, *piece; } rows[] = {
+		{ "jwt", "-eyJ" }, { "api_keys", "_eyJ" },
+		{ "jwt", "-eyJabcdefgh.-eyJ-eyJ" }, { "email", "-sk-sk" },
+		{ "card", "-sk-ant-" }, { "anthropic_key", "-sk-" },
+		{ "email", "-AIza" }, { "email", "_ghp_" },
+		{ "email", "-xoxb-" }, { "email", "_sk_live_" },
+		{ "email", "-GOCSPX-" }, { "email", "ya29." },
+		{ "all", "-----BEGIN " }, { "all", "a://" }, { "all", "b@" },
+	};
+	const size_t n = 2u << 20;
+	char *text = malloc(n + 1);
+
+	ck_assert_ptr_nonnull(text);
+	for (size_t i = 0; i < NELEM(rows); i++) {
+		size_t len = strlen(rows[i].piece);
+
+		for (size_t k = 0; k < n; k++)
+			text[k] = rows[i].piece[k % len];
+		text[n] = '\0';
+		begin();
+		add_builtin(rows[i].builtin, REDACT_REPLACE);
+		int64_t from = clock_cpu_us();
+		(void)apply_text(text);
+		ck_assert_msg(clock_cpu_us() - from < 5000000, "%s: %s",
+		    rows[i].builtin, rows[i].piece);
+		finish();
+	}
+	free(text);
+}
+END_TEST
+
 START_TEST(test_limits)
 {
 	uint64_t limits;
@@ -714,6 +753,6 @@ main(void)
 {
 	return unit_run("redact", (const TTest *const[]){ test_builtins,
 	    test_each_builtin, test_events, test_overlaps, test_hash,
-	    test_max_string, test_limits, test_depth, test_refused,
-	    test_model, test_regexes, NULL });
+	    test_max_string, test_no_slow_text, test_limits, test_depth,
+	    test_refused, test_model, test_regexes, NULL });
 }
