@@ -49,7 +49,10 @@ struct in_inbox {
 	uint64_t		 last;
 	struct inbox_file	 under_way[IN_INBOX_BATCH];
 	size_t			 under_way_n;
-	/* In cur/, and it is not known whether they are on the disk. */
+	/*
+	 * In cur/, and it is not known whether they are on the disk; or they
+	 * are, and it is the file that stays.
+	 */
 	struct inbox_name	 doubtful[IN_INBOX_BATCH];
 	size_t			 doubtful_n;
 	struct log_limit	 limit;
@@ -219,11 +222,23 @@ in_inbox_read(struct in_inbox *in, const char *name, struct buf *b)
 	return fault;
 }
 
+/* Do not look at a file of cur/ again, or it could be taken twice. */
 static void
-in_inbox_remove(struct in_inbox *in, const char *name)
+in_inbox_leave(struct in_inbox *in, const struct inbox_name *name)
 {
-	if (unlinkat(in->cur, name, 0) < 0 && errno != ENOENT)
-		in_inbox_fault(in, "unlink", strerror(errno));
+	if (in->doubtful_n < IN_INBOX_BATCH)
+		in->doubtful[in->doubtful_n++] = *name;
+	else
+		in->stopping = true;
+}
+
+static void
+in_inbox_remove(struct in_inbox *in, const struct inbox_name *name)
+{
+	if (unlinkat(in->cur, name->s, 0) == 0 || errno == ENOENT)
+		return;
+	in_inbox_fault(in, "unlink", strerror(errno));
+	in_inbox_leave(in, name);
 }
 
 /* Give a message to the engine. false: the same again later. */
@@ -342,7 +357,7 @@ in_inbox_scan_cur(struct in_inbox *in)
 
 	for (int i = 0; i < n; i++) {
 		if (engine_has_drop(loop_engine(in->loop), names[i].s))
-			in_inbox_remove(in, names[i].s);
+			in_inbox_remove(in, &names[i]);
 		else if (!in_inbox_take(in, names[i].s))
 			return false;
 	}
@@ -409,15 +424,12 @@ in_inbox_answer(struct in_inbox *in, uint64_t peer, enum event_code code)
 		if (f->peer != peer)
 			continue;
 		if (code == EVENT_OK) {
-			in_inbox_remove(in, f->name.s);
+			in_inbox_remove(in, &f->name);
 		} else {
 			in_inbox_fault(in, "sync", "it is not known whether a "
 			    "record is on the disk: its file stays in cur/ "
 			    "until the next start");
-			if (in->doubtful_n < IN_INBOX_BATCH)
-				in->doubtful[in->doubtful_n++] = f->name;
-			else
-				in->stopping = true;
+			in_inbox_leave(in, &f->name);
 		}
 		*f = in->under_way[--in->under_way_n];
 		if (in->under_way_n == 0)

@@ -206,6 +206,31 @@ def test_crash_before_the_file_is_gone(t):
     t.check_books(records=True, accepted=2, delivered=2)
 
 
+def test_file_that_stays(t):
+    """A file that could not be removed was looked for in the spool again each
+    time; when its record was delivered, and gone from there, it was taken as a
+    new one."""
+    up = t.upstream()
+    ctl(t, "change", "-q", "-k", "code", "-r", "git:1", "--spool-dir",
+        inbox(t))
+    (name,) = os.listdir(os.path.join(inbox(t), "new"))
+    up.kill()
+    start(t)
+    wait_for("it to be taken", lambda: t.daemon.status()["records"][
+        "accepted"] == 1 and is_empty(t))
+    t.daemon.kill()
+    stays = os.path.join(inbox(t), "cur", name)
+    os.mkdir(stays)                 # what unlink() cannot remove
+    t.upstream()
+    start(t)
+    t.daemon.wait_line("inbox_failed")
+    wait_refs(t, ["git:1"])
+    drop(t, "z", pack({"change": {"kind": "code", "ref": "git:2"}}))
+    wait_refs(t, ["git:1", "git:2"])
+    t.true(os.path.isdir(stays), "it is not looked at again")
+    t.check_books(records=True, accepted=2, delivered=2)
+
+
 def test_open_to_all(t):
     t.upstream()
     inbox(t, 0o777)
