@@ -368,6 +368,7 @@ forward_next(struct forward *f, const uint8_t *msg, struct event_record *rec,
 	enum forward_next r;
 
 	*ret_code = EVENT_OK;
+	rec->len = 0;	/* of what is no entry */
 	rec->tag = msg + f->tag;
 	rec->tag_len = f->tag_len;
 	r = f->mode == FORWARD_COMPRESSED ?

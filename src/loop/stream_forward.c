@@ -83,6 +83,23 @@ stream_forward_end(struct stream_conn *c, struct now now)
 	stream_forward_free(c);
 }
 
+/*
+ * The rest of the message cannot be read. Where only memory is short, it is
+ * not acknowledged: the client sends it again.
+ */
+static void
+stream_forward_lost(struct stream_conn *c, enum event_code code,
+    const char *text, struct now now)
+{
+	stream_forward_refused(c, code, text);
+	if (code != EVENT_NO_MEMORY) {
+		stream_forward_end(c, now);
+		return;
+	}
+	stream_forward_free(c);
+	stream_conn_fail(c, code, text);
+}
+
 /* One entry to the engine. false: the same again when there is room. */
 static bool
 stream_forward_entry(struct stream_conn *c, const struct event_record *rec,
@@ -113,8 +130,7 @@ stream_forward_open(struct stream_conn *c, const uint8_t *p, size_t len,
 	if (code == EVENT_OK && c->forward->f.mode != FORWARD_PING)
 		return true;
 	if (code != EVENT_OK) {
-		stream_forward_refused(c, code, why.text);
-		stream_forward_end(c, now);
+		stream_forward_lost(c, code, why.text, now);
 	} else {
 		stream_forward_free(c);
 		stream_forward_decline(c);
@@ -146,8 +162,8 @@ stream_forward_take(struct stream_conn *c, const uint8_t *p, size_t *len,
 			stream_forward_refused(c, code, why.text);
 			break;
 		case FORWARD_LOST:
-			stream_forward_refused(c, code, why.text);
-			/* FALLTHROUGH */
+			stream_forward_lost(c, code, why.text, now);
+			return STREAM_FORWARD_DONE;
 		case FORWARD_END:
 			stream_forward_end(c, now);
 			return STREAM_FORWARD_DONE;
