@@ -253,6 +253,7 @@ def tcp_port(t):
 
 def tcp(t, port):
     s = lumnid_it.Stream.__new__(lumnid_it.Stream)
+    s._counts, s._asked = {"events": 0, "records": 0}, {}
     s.sock = socket.create_connection(("127.0.0.1", port), 20 * SLOW)
     s._unpacker = msgpack.Unpacker(raw=False)
     s.answers = []
