@@ -10,7 +10,6 @@
 #include "codec/forward.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "codec/mpjson.h"
@@ -231,9 +230,9 @@ forward_take_time(struct mpjson *m, struct event_record *rec, int level)
 	} else if (h.type == MP_UINT) {
 		rec->at_len = forward_time_int(h.u, rec->at);
 	} else if (h.type == MP_FLOAT && h.d >= 0 && h.d < 253402300799.0) {
-		double sec = floor(h.d);
-		rec->at_len = timefmt_rfc3339_ns((int64_t)sec,
-		    (uint32_t)((h.d - sec) * 1e9), rec->at);
+		int64_t sec = (int64_t)h.d;
+		rec->at_len = timefmt_rfc3339_ns(sec,
+		    (uint32_t)((h.d - (double)sec) * 1e9), rec->at);
 	} else if (h.type == MP_EXT) {
 		rec->at_len = mpjson_time(h.ext, m->p, h.size, rec->at);
 	}

@@ -568,9 +568,10 @@ def test_reload(t):
     _, at = t.daemon.wait_line(r"reload_failed.*lumnid\.yaml:\d+")
     t.equal(s.ask({"runId": "r", "events": [{"n": 2}], "ack": 2}),
             {"ack": 2})
-    t.configure(runs={"idle": "50ms"}, listen={"udp": "127.0.0.1:1"})
+    t.configure(runs={"idle": "50ms"},
+                storage={"dir": os.path.join(t.dir, "elsewhere")})
     t.daemon.signal(signal.SIGHUP)
-    t.daemon.wait_line(r"restart_needed.*listen\.udp", after=at)
+    t.daemon.wait_line(r"restart_needed.*storage\.dir", after=at)
     t.daemon.wait_line(r"reloaded", after=at)
     wait_for("notification", lambda: t.daemon.notified("READY=1"))
     t.true(t.daemon.notified("RELOADING=1"), "RELOADING=1 was sent")

@@ -217,15 +217,15 @@ START_TEST(test_restart_keys)
 {
 	struct conf *a = parse("");
 	struct conf *b = parse("storage: {dir: /x}\nlisten: {udp: off, http: "
-	    "off}\nruns: {idle: 1s}\n");
+	    "off}\nruns: {idle: 1s}\n");	/* all but the first are live */
 	char text[64];
 
 	ck_assert_str_eq(conf_restart_keys(a, b, text, sizeof text),
-	    "listen.udp, listen.http, storage.dir");
+	    "storage.dir");
 	ck_assert_str_eq(conf_restart_keys(a, a, text, sizeof text), "");
 	/* Too little room: it still ends with a NUL. */
-	conf_restart_keys(a, b, text, 12);
-	ck_assert_uint_lt(strlen(text), 12);
+	conf_restart_keys(a, b, text, 5);
+	ck_assert_uint_lt(strlen(text), 5);
 	conf_free(a);
 	conf_free(b);
 }
