@@ -7,7 +7,8 @@
  * which a brace or a bracket stands. So it follows JSON as long as it is some,
  * takes single quotes for quotes and bare words for keys and values (as Python
  * and JavaScript print their objects), and where it can go on no longer, what
- * was found stays found and the search for the next brace goes on from there.
+ * was found stays found and the search for the next brace goes on from there,
+ * and for keys that have a rule.
  * What ends too early ends with the text: a secret in JSON that was cut off is
  * still under its key.
  */
@@ -295,9 +296,9 @@ walk_skip(const struct walk *w, size_t at)
 			if (open == 0)
 				return at;
 			at--;
-		} else if (c == '{' || c == '[') {
+		} else if (c == '{' || c == '[' || c == '(') {
 			open++;
-		} else if (c == '}' || c == ']') {
+		} else if (c == '}' || c == ']' || (c == ')' && open > 0)) {
 			if (open == 0)
 				return at;
 			if (--open == 0)
@@ -445,15 +446,20 @@ walk_array(struct walk *w, const struct place *pl)
 	}
 }
 
+static bool
+walk_is_key_letter(uint8_t c)
+{
+	return c == '_' || c == '$' || c == '-' || (c >= '0' && c <= '9') ||
+	    ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
 /* A key without quotes, as JavaScript prints its objects. */
 static bool
 walk_bare_key(const struct walk *w, size_t at, struct quoted *ret)
 {
 	size_t end = at;
 
-	while (end < w->n && (w->s[end] == '_' || w->s[end] == '$' ||
-	    w->s[end] == '-' || (w->s[end] >= '0' && w->s[end] <= '9') ||
-	    ((w->s[end] | 0x20) >= 'a' && (w->s[end] | 0x20) <= 'z')))
+	while (end < w->n && walk_is_key_letter(w->s[end]))
 		end++;
 	*ret = (struct quoted){ w->s + at, end - at, end };
 	end = walk_blank(w, end);
@@ -641,13 +647,38 @@ walk_escaped(struct walk *w, const struct place *pl)
 	return WALK_OK;
 }
 
-/* The next brace or bracket from here on, or the end. */
-static size_t
-walk_find(const struct walk *w, size_t at)
+/*
+ * Behind what was no JSON, as the (1, 2) of Python or a comment: is here a key
+ * that has a rule? Then its value goes, and w->at is behind it.
+ */
+static bool
+walk_stray(struct walk *w, size_t at)
 {
-	while (at < w->n && w->s[at] != '{' && w->s[at] != '[')
-		at++;
-	return at;
+	const struct redact *set = w->run->set;
+	const struct redact_act *act;
+	uint8_t before = at > 0 ? w->s[at - 1] : 0;
+	struct quoted q;
+
+	if (set->keys_n + set->globs_n == 0)
+		return false;
+	if (walk_is_quote(w->s[at])) {
+		if (before == '\\')
+			return false;
+		q = walk_quoted(w, at);
+	} else if (!walk_is_key_letter(w->s[at]) ||
+	    walk_is_key_letter(before) || !walk_bare_key(w, at, &q)) {
+		return false;
+	}
+	size_t colon = walk_blank(w, q.end);
+	if (colon == w->n || w->s[colon] != ':' ||
+	    (act = redact_key_rule(set, q.p, q.n)) == NULL)
+		return false;
+	size_t value = walk_blank(w, colon + 1);
+	if (value == w->n)
+		return false;
+	if (walk_take(w, value, act) == WALK_GONE)
+		walk_cut(w, at, w->at);
+	return w->at > at;
 }
 
 /* All that looks like JSON in the text. */
@@ -655,6 +686,7 @@ static enum walk_result
 walk_through(struct walk *w, const struct place *pl)
 {
 	size_t at = walk_blank(w, 0);
+	bool broken = false;
 	enum walk_result r;
 
 	/* All of it may be a string of JSON, with JSON in it. */
@@ -664,7 +696,15 @@ walk_through(struct walk *w, const struct place *pl)
 			return WALK_GONE;
 		at = w->at;
 	}
-	for (at = walk_find(w, at); at < w->n; at = walk_find(w, at)) {
+	while (at < w->n) {
+		if (broken && walk_stray(w, at)) {
+			at = w->at;
+			continue;
+		}
+		if (w->s[at] != '{' && w->s[at] != '[') {
+			at++;
+			continue;
+		}
 		size_t next = walk_blank(w, at + 1);
 		w->at = at;
 		if (next < w->n && w->s[next] == '\\')
@@ -673,6 +713,7 @@ walk_through(struct walk *w, const struct place *pl)
 			r = walk_looks(w, at) ? walk_value(w, pl) : WALK_BAD;
 		if (r == WALK_GONE)
 			return r;
+		broken |= r == WALK_BAD && (w->s[at] == '{' || w->at > at);
 		at = w->at > at ? w->at : at + 1;
 	}
 	return WALK_OK;

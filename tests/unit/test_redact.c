@@ -431,6 +431,65 @@ fake_clock(void)
 }
 
 /*
+ * One thing in an object that is no JSON, such as a tuple or a date of Python,
+ * and of all keys behind it the values were written to the disk.
+ */
+START_TEST(test_stray_keys)
+{
+	static const struct { const char *in, *out; } rows[] = {
+		{ "{'a': (1, 2), 'secret': 'XYZ', 'b': 1}",
+		    "{'a': (1, 2), 'secret': \"[redacted:secret]\", 'b': 1}" },
+		{ "{'at': date(2020, 1, 1), 'secret': 'XYZ'}",
+		    "{'at': date(2020, 1, 1), 'secret': \"[redacted:secret]\"}" },
+		{ "{'secret': ('XYZ', 'XYZ'), 'b': 1}",
+		    "{'secret': \"[redacted:secret]\", 'b': 1}" },
+		{ "{'a': <b at 0x1>, 'secret': XYZ}",
+		    "{'a': <b at 0x1>, 'secret': \"[redacted:secret]\"}" },
+		{ "{a: b c, secret: 'XYZ'}",
+		    "{a: b c, secret: \"[redacted:secret]\"}" },
+		{ "{u'b': 1, u'secret': u'XYZ'}",
+		    "{u'b': 1, u'secret': \"[redacted:secret]\"}" },
+		{ "{\"a\":1, // c\n\"secret\":\"XYZ\"}",
+		    "{\"a\":1, // c\n\"secret\":\"[redacted:secret]\"}" },
+		{ "{\"a\":1,,\"secret\":{\"b\":\"XYZ\"}}",
+		    "{\"a\":1,,\"secret\":\"[redacted:secret]\"}" },
+		{ "{\"a\":\"b\" \"secret\":\"XYZ\"}",
+		    "{\"a\":\"b\" \"secret\":\"[redacted:secret]\"}" },
+		{ "{'a': (1, 2), 'gone': 'XYZ', 'b': 1}",
+		    "{'a': (1, 2), , 'b': 1}" },
+		/* No object, no keys. */
+		{ "the secret: none (1, 2)", "the secret: none (1, 2)" },
+	};
+
+	begin();
+	add_key("secret", REDACT_REPLACE);
+	add_key("gone", REDACT_REMOVE);
+	for (size_t i = 0; i < NELEM(rows); i++)
+		ck_assert_str_eq(apply_text(rows[i].in), rows[i].out);
+
+	/* And it takes no time. */
+	static const char *const pieces[] = { ",\"\\\"", "'\"", "{a ", "a,'",
+		"{\"", "secret", "\",\\" };
+	const size_t n = 2u << 20;
+	char *text = malloc(n + 1);
+	ck_assert_ptr_nonnull(text);
+	for (size_t i = 0; i < NELEM(pieces); i++) {
+		size_t len = strlen(pieces[i]);
+
+		text[0] = '{';
+		for (size_t k = 1; k < n; k++)
+			text[k] = pieces[i][k % len];
+		text[n] = '\0';
+		int64_t from = clock_cpu_us();
+		(void)apply_text(text);
+		ck_assert_msg(clock_cpu_us() - from < 5000000, "%s", pieces[i]);
+	}
+	free(text);
+	finish();
+}
+END_TEST
+
+/*
  * The built-in patterns are in time whatever the text is. From each of these
  * beginnings the rest of the text was read, where no token came of it: one
  * message of a few MiB stopped the loop for hours.
@@ -753,6 +812,6 @@ main(void)
 {
 	return unit_run("redact", (const TTest *const[]){ test_builtins,
 	    test_each_builtin, test_events, test_overlaps, test_hash,
-	    test_max_string, test_no_slow_text, test_limits, test_depth,
-	    test_refused, test_model, test_regexes, NULL });
+	    test_max_string, test_stray_keys, test_no_slow_text, test_limits,
+	    test_depth, test_refused, test_model, test_regexes, NULL });
 }
