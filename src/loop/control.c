@@ -4,6 +4,7 @@
  */
 #include "loop/control.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -334,15 +335,22 @@ control_turn(void *arg)
 		c->ticking = evtimer_add(&c->ev_tick, &tv) == 0;
 }
 
+/*
+ * The server of this process: evhttp has its listeners' callbacks called with
+ * itself, and can not be asked whose it is.
+ */
+static struct control *control_served;
+
 /* Out of files: rest, instead of being woken for the same client for ever. */
 static void
-on_control_accept_error(struct evconnlistener *listener, void *arg)
+on_control_accept_error(struct evconnlistener *listener, void *evhttp)
 {
-	struct control *c = arg;
+	struct control *c = control_served;
 	const struct timeval tv = { .tv_usec = CONTROL_REST_MS * 1000 };
 	int err = errno;
 	uint64_t n;
 
+	assert(c != NULL && c->http == evhttp);
 	(void)evconnlistener_disable(listener);
 	(void)evtimer_add(&c->ev_rest, &tv);
 	if (log_limit_hit(&c->limit, clock_now().mono.us, &n))
@@ -374,14 +382,16 @@ control_unlisten(struct control *c)
 static int
 control_listen(struct control *c, const char *path, struct why *why)
 {
-	struct conf_socket sock = { .path = c->path, .mode = 0600 };
+	char want[sizeof c->path];
+	const struct conf_socket sock = { .path = want, .mode = 0600 };
 	struct listen_unix lu = { .fd = -1 };
 	struct evhttp_bound_socket *bound = NULL;
 	int fd, r;
 
-	(void)snprintf(c->path, sizeof c->path, "%s", path);
+	(void)snprintf(want, sizeof want, "%s", path);
 	if (path[0] == '\0') {
 		control_unlisten(c);
+		c->path[0] = '\0';
 		return 0;
 	}
 	if ((r = listen_unix_open(&sock, SOCK_STREAM, &lu, why)) < 0)
@@ -402,6 +412,7 @@ control_listen(struct control *c, const char *path, struct why *why)
 	control_unlisten(c);
 	c->bound = bound;
 	c->lu = lu;
+	memcpy(c->path, want, sizeof want);
 	log_info("listening", LS("input", "control"), LS("address", path));
 	return 0;
 }
@@ -412,6 +423,7 @@ control_start(struct control *c)
 	c->http = evhttp_new(loop_base(c->loop));
 	if (c->http == NULL)
 		return -ENOMEM;
+	control_served = c;
 	evhttp_set_gencb(c->http, on_control_request, c);
 	evhttp_set_timeout(c->http, CONTROL_TIMEOUT_S);
 	evhttp_set_max_headers_size(c->http, CONTROL_HEADERS_MAX);
@@ -421,11 +433,11 @@ control_start(struct control *c)
 }
 
 static void
-control_absent(struct control *c, const struct why *why)
+control_absent(const struct control *c, const struct why *why)
 {
 	log_warn("no_control_socket", LS("error", why->text), LS("consequence",
+	    c->bound != NULL ? "the one before stays" :
 	    "lumnictl cannot ask or steer"));
-	c->path[0] = '\0';
 }
 
 int
@@ -471,7 +483,9 @@ control_set_conf(struct control *c, const struct conf *conf)
 
 	c->conf = conf;
 	(void)conf_control_path(conf, path, sizeof path);
-	if (!c->draining && strcmp(path, c->path) != 0 &&
+	/* A file that somebody has removed is made anew. */
+	bool there = path[0] == '\0' || listen_unix_is_there(&c->lu);
+	if (!c->draining && (strcmp(path, c->path) != 0 || !there) &&
 	    control_listen(c, path, &why) < 0)
 		control_absent(c, &why);
 }
@@ -498,5 +512,6 @@ control_close(struct control *c)
 	control_unlisten(c);
 	if (c->http != NULL)
 		evhttp_free(c->http);
+	control_served = NULL;
 	free(c);
 }

@@ -102,12 +102,16 @@ daemon_sync(void *arg, const struct seglog_sync *job)
 
 /* --- reload --------------------------------------------------------------- */
 
-/* Descriptors for all clients, requests and files at the same time. */
+/*
+ * Descriptors for all clients, requests and files at the same time. Those of
+ * HTTP are held off by the number of all open files alone (loop/in_http.c): they
+ * may have what the others do not use, and then the others must find as much.
+ */
 static void
 daemon_raise_nofile(const struct conf *conf)
 {
-	const rlim_t need = conf->limits.connections +
-	    2 * conf->upstream.connections + 128;
+	const rlim_t need = 2 * conf->limits.connections +
+	    4 * conf->upstream.connections + IN_HTTP_CONNECTIONS + 192;
 	struct rlimit rl;
 	rlim_t had;
 

@@ -4,6 +4,7 @@
  */
 #include "loop/in_http.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <event2/buffer.h>
@@ -33,7 +34,6 @@
 #define IN_HTTP_PEER		((uint64_t)2 << 56)
 #define IN_HTTP_HEADERS_MAX	(16 * 1024)
 #define IN_HTTP_TIMEOUT_S	30
-#define IN_HTTP_CONNECTIONS	256
 #define IN_HTTP_COUNT_EACH	32
 #define IN_HTTP_PATHS		16
 #define IN_HTTP_RETRY_AFTER	"1"
@@ -622,14 +622,21 @@ on_rest_over(evutil_socket_t fd, short what, void *arg)
 		in_http_enable(in, true);
 }
 
+/*
+ * The server of this process: evhttp has its listeners' callbacks called with
+ * itself, and can not be asked whose it is.
+ */
+static struct in_http *in_http_served;
+
 /* Out of files: rest, instead of being woken for the same client for ever. */
 static void
-on_accept_error(struct evconnlistener *listener, void *arg)
+on_accept_error(struct evconnlistener *listener, void *evhttp)
 {
-	struct in_http *in = arg;
+	struct in_http *in = in_http_served;
 	int err = errno;
 	uint64_t n;
 
+	assert(in != NULL && in->http == evhttp);
 	in_http_rest(in);
 	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
 		log_error("accept_failed", LS("input", "http"),
@@ -681,6 +688,7 @@ in_http_start(struct in_http *in)
 	in->tok = json_tokener_new_ex(JSONIN_DEPTH);
 	if (in->http == NULL || in->rest == NULL || in->tok == NULL)
 		return -ENOMEM;
+	in_http_served = in;
 	evhttp_set_gencb(in->http, on_request, in);
 	evhttp_set_bevcb(in->http, on_connection, in);
 	evhttp_set_timeout(in->http, IN_HTTP_TIMEOUT_S);
@@ -800,6 +808,7 @@ in_http_close(struct in_http *in)
 	}
 	if (in->http != NULL)
 		evhttp_free(in->http);
+	in_http_served = NULL;
 	if (in->rest != NULL)
 		event_free(in->rest);
 	if (in->tok != NULL)

@@ -22,6 +22,8 @@
 #include "core/conf.h"
 #include "loop/listen.h"
 
+#define IN_HTTP_CONNECTIONS	256	/* at the same time, in about */
+
 struct evhttp_request;
 struct in_http;
 struct loop;

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import statistics
@@ -406,6 +407,49 @@ def test_many_connects(t):
     wait_for("them to be gone", lambda: len(
         os.listdir(f"/proc/{t.daemon.pid}/fd")) < 60)
     t.true(t.daemon.cpu_seconds() - before < 3 * SLOW, "too much work")
+
+
+def test_http_out_of_descriptors(t):
+    """Accepting rests, nothing spins, and it comes back. It never did: libevent
+    calls back with another object than ours, which was taken for ours."""
+    t.upstream()
+    start(t)
+    port = wait_for("the listener", t.daemon.http_port)
+    limit = len(os.listdir(f"/proc/{t.daemon.pid}/fd")) + 5
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (limit, 4096))
+    held = [socket.create_connection(("127.0.0.1", port))
+            for _ in range(12)]
+    t.daemon.wait_line("accept_failed")
+    before = t.daemon.cpu_seconds()
+    time.sleep(1.5)     # which is what is measured
+    t.true(t.daemon.cpu_seconds() - before < 0.5 * SLOW, "it spins")
+    for s in held:
+        s.close()
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    t.equal(t.daemon.get("/healthz")[0], 200)
+
+
+def test_http_leaves_room(t):
+    """Idle clients of HTTP take no descriptors that agents need: they used
+    up all of them, as their limit was above that of the process."""
+    t.upstream()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        start(t, limits={"connections": 64})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    port = wait_for("the listener", t.daemon.http_port)
+    held = [socket.create_connection(("127.0.0.1", port))
+            for _ in range(700)]
+    wait_for("them to be accepted", lambda: len(
+        os.listdir(f"/proc/{t.daemon.pid}/fd")) > 300)
+    for n in range(64):
+        held.append(t.stream())
+        t.equal(held[-1].ask({"runId": "r", "events": [], "ack": n}),
+                {"ack": n})
+    for s in held:
+        s.close()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -14,6 +15,7 @@ import socket
 import stat
 import subprocess
 import threading
+import time
 
 import lumnid_it
 from lumnid_it import KEY, Failure, program, wait_for
@@ -175,6 +177,51 @@ def test_elsewhere(t):
     t.configure(listen={"control": "off"})
     ctl(t, "reload")
     ctl(t, "status", status=3)
+
+
+def test_nowhere(t):
+    """A place that cannot be had: the one before stays. Its path was
+    forgotten, so that it could neither be asked for again nor switched
+    off. One whose file was removed is made anew."""
+    start(t)
+    reload = ["--control", control_path(t), "reload"]
+    gone = os.path.join(t.dir, "no", "such.sock")
+    t.configure(listen={"control": gone})
+    ctl(t, *reload)
+    t.daemon.wait_line("no_control_socket.*the one before stays")
+    t.configure(listen={"control": "auto"})
+    ctl(t, *reload)
+    ctl(t, "status")
+    t.equal(t.daemon.log(1000).count("no_control_socket"), 1, t.logs())
+    os.unlink(control_path(t))
+    t.daemon.signal(signal.SIGHUP)
+    wait_for("another", lambda: os.path.exists(control_path(t)))
+    t.configure(listen={"control": gone})
+    ctl(t, *reload)
+    t.configure(listen={"control": "off"})
+    ctl(t, *reload)
+    ctl(t, "status", status=3)
+
+
+def test_out_of_descriptors(t):
+    """Accepting rests and comes back. libevent called back with another
+    object than ours, and lumnid wrote beyond its end."""
+    start(t)
+    limit = len(os.listdir(f"/proc/{t.daemon.pid}/fd")) + 3
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (limit, 4096))
+    held = []
+    for _ in range(8):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(control_path(t))
+        held.append(s)
+    t.daemon.wait_line("accept_failed.*input=control")
+    before = t.daemon.cpu_seconds()
+    time.sleep(1)       # which is what is measured
+    t.true(t.daemon.cpu_seconds() - before < 0.5, "it spins")
+    for s in held:
+        s.close()
+    resource.prlimit(t.daemon.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+    ctl(t, "status")
 
 
 def test_not_lumnid(t):
