@@ -100,8 +100,14 @@ in_inbox_close_dirs(struct in_inbox *in)
 static int
 in_inbox_open_dir(int dir, const char *name, mode_t mode)
 {
-	if (mkdirat(dir, name, 0700) == 0)
-		(void)fchmodat(dir, name, mode & 07777, 0); /* or as it is */
+	/*
+	 * Not chmod(2): under RestrictSUIDSGID= it may not set the group bit,
+	 * which the new directory has from the inbox.
+	 */
+	mode_t mask = umask(0);
+
+	(void)mkdirat(dir, name, mode & 01777);	/* or it is there */
+	(void)umask(mask);
 	return openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC |
 	    O_NOFOLLOW);
 }

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 
 import lumnid_it
 from lumnid_it import SOURCE, Skip, pack, program, wait_for
@@ -229,6 +230,44 @@ def test_file_that_stays(t):
     wait_refs(t, ["git:1", "git:2"])
     t.true(os.path.isdir(stays), "it is not looked at again")
     t.check_books(records=True, accepted=2, delivered=2)
+
+
+# prctl(PR_SET_SECCOMP): chmod, fchmod and fchmodat that set the group bit
+# fail, as under systemd's RestrictSUIDSGID=.
+FENCED = """
+import ctypes, os, struct, sys
+def op(code, k, jt=0, jf=0):
+    return struct.pack("=HBBI", code, jt, jf, k)
+prog = op(0x20, 0)
+for nr, arg in ((90, 24), (91, 24), (268, 32)):
+    prog += op(0x15, nr, 0, 4) + op(0x20, arg) + op(0x45, 0o2000, 0, 1)
+    prog += op(0x06, 0x50001) + op(0x20, 0)
+prog += op(0x06, 0x7fff0000)
+code = ctypes.create_string_buffer(prog)
+fprog = struct.pack("HxxxxxxP", len(prog) // 8, ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, fprog, 0, 0):
+    sys.exit(f"seccomp: {os.strerror(ctypes.get_errno())}")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_modes(t):
+    """An administrator's inbox for a group: what lumnid makes in it is for
+    that group, too. In the unit's fences it was for nobody else."""
+    if os.uname().machine != "x86_64":
+        raise Skip("the numbers of system calls are x86_64's")
+    path = inbox(t, 0o2770)
+    t.upstream()
+    t.lumnid(listen={"inbox": path},
+             prefix=(sys.executable, "-c", FENCED))
+
+    def mode(name):
+        return stat.S_IMODE(os.stat(os.path.join(path, name)).st_mode)
+    t.equal({d: mode(d) for d in ("tmp", "new")},
+            {"tmp": 0o2770, "new": 0o2770})
+    t.equal({d: mode(d) & 0o777 for d in ("cur", "bad")},
+            {"cur": 0o700, "bad": 0o700})
 
 
 def test_open_to_all(t):
