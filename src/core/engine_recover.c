@@ -441,7 +441,7 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 	struct engine_recovery rec = { .e = e, .now = now };
 	struct engine_recents recents = { &rec, NULL, &recents.head };
 	char quarantine[4096];
-	uint8_t instance[16];
+	uint8_t instance[16] = { 0 };
 
 	engine_path(quarantine, sizeof quarantine, e->conf->storage.dir,
 	    "quarantine");
