@@ -35,7 +35,11 @@
 #define RUN		16	/* events */
 #define POSTS		100
 #define NOW		((struct wall){ 1750000000000000 })
+#ifdef __clang__
+#define STAGE		__attribute__((noinline))
+#else
 #define STAGE		__attribute__((noinline, noclone))
+#endif
 
 struct guard {
 	struct event_message	 msg;
