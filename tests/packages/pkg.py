@@ -662,3 +662,20 @@ class Child:
 
 def main(limit=600):
     lumnid_it.main(limit)
+
+
+def prepare(what, *more):
+    """Make what several tests wait for, now."""
+    if what == "here":
+        built_here()
+    elif what == "previous":
+        built_here_previous()
+    elif what == "tree":
+        tree_archive(more[0])
+        if more[0] != host_suite():
+            with build_tree(more[0]):
+                pass
+
+
+if __name__ == "__main__":
+    prepare(*sys.argv[1:])

@@ -27,7 +27,10 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-# In this order: what others wait for comes first.
+# What several tests wait for; see pkg.prepare(). A tree waits for the network,
+# a build for a processor.
+PREPARE = ["here", "tree trixie", "tree bookworm", "previous"]
+# In this order: those that take long come first.
 TESTS = [
     "test_deb.py test_life_bookworm",
     "test_deb.py test_life_trixie",
@@ -58,6 +61,18 @@ def one(test):
     return test, done.returncode, done.stdout
 
 
+def prepare(what):
+    """If it fails, the tests that need it will fail and say why."""
+    begun = time.monotonic()
+    path = os.path.join(os.environ["LUMNID_SOURCE"], "tests", "packages",
+                        "pkg.py")
+    subprocess.run([sys.executable, path, *what.split()],
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False)
+    seconds = time.monotonic() - begun
+    print(f"prepare {what}: {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 def build_support(tmp):
     """The clean sources; and built from them, as packaging/README has it, what
     is installed, and the test upstream."""
@@ -73,6 +88,21 @@ def build_support(tmp):
     return source, build
 
 
+def tell(count, test, status, out):
+    """Count what a test said; of one that failed, show it."""
+    said = re.findall(r"^(ok|FAIL|skip) ", out, re.M)
+    for word in said:
+        count[word] += 1
+    good = status in (0, 77) and said
+    if not good and "FAIL" not in said:
+        count["FAIL"] += 1
+    if good:
+        print("".join(x + "\n" for x in out.split("\n")
+                      if re.match("ok|skip|#", x)), end="", flush=True)
+    else:
+        print(f"=== {test}\n{out}", flush=True)
+
+
 def inside(tmp, tests):
     """Run the tests; returns the exit status."""
     os.environ["TMPDIR"] = os.path.join(tmp, "tmp")
@@ -85,20 +115,12 @@ def inside(tmp, tests):
                       LUMNID_SLOW=os.environ.get("LUMNID_SLOW", "3"))
     count = {"ok": 0, "FAIL": 0, "skip": 0}
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        for test, status, out in pool.map(one, tests):
-            said = re.findall(r"^(ok|FAIL|skip) ", out, re.M)
-            for word in said:
-                count[word] += 1
-            good = status in (0, 77)
-            if not good and "FAIL" not in said or not said:
-                count["FAIL"] += 1
-                good = False
-            if good:
-                print("".join(x + "\n" for x in out.split("\n")
-                              if re.match("ok|skip|#", x)), end="",
-                      flush=True)
-            else:
-                print(f"=== {test}\n{out}", flush=True)
+        if len(tests) > 2:
+            for what in PREPARE:
+                pool.submit(prepare, what)
+        for done in concurrent.futures.as_completed(
+                [pool.submit(one, t) for t in tests]):
+            tell(count, *done.result())
     line = f"{count['ok']} passed, {count['FAIL']} failed"
     if count["skip"]:
         line += f", {count['skip']} skipped"
