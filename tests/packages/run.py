@@ -82,7 +82,7 @@ def build_support(tmp):
     pkg.copy_source(source)
     os.mkdir(build)
     pkg.run(["sh", "-ec", "(cd ../source && autoreconf -i); "
-             "../source/configure --prefix=/usr --sysconfdir=/etc CFLAGS=-O1; "
+             "../source/configure --prefix=/usr --sysconfdir=/etc CFLAGS=-O0; "
              f"make -j{pkg.jobs()} all tests/support/upstream"], cwd=build,
             env=pkg.ccache())
     return source, build
