@@ -314,6 +314,25 @@ def built_here():
     return built("here", build)
 
 
+# Whatever of the surroundings could get into a package.
+ELSEWHERE = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C.UTF-8",
+             "HOME": "/nonexistent", "USER": "somebody"}
+
+
+def built_from_archive():
+    """The packages made from what make dist packs, elsewhere, deeper, and
+    with another umask; the directory with all of them."""
+    def build(where):
+        deep = os.path.join(where, "some", "where", "else")
+        os.makedirs(deep)
+        run(["sh", "-ec", "umask 077; tar xf \"$0\"/lumnid-*.tar.xz",
+             os.path.join(built_here(), "dist")], cwd=deep)
+        make_packages(os.path.join(deep, "lumnid-" + version()), where,
+                      ELSEWHERE)
+        shutil.rmtree(os.path.join(where, "some"))
+    return built("archive", build)
+
+
 def built_here_previous():
     return built_previous("previous", lambda where, copy: build_here(
         where, copy, "--define 'dist ~1'"))
@@ -666,11 +685,13 @@ def main(limit=600):
 
 
 def prepare(what, *more):
-    """Make what several tests wait for, now."""
+    """Make what several tests wait for, or one for long, now."""
     if what == "here":
         built_here()
     elif what == "previous":
         built_here_previous()
+    elif what == "archive":
+        built_from_archive()
     elif what == "tree":
         tree_archive(more[0])
         if more[0] != host_suite():

@@ -29,7 +29,7 @@ sys.path.insert(0, HERE)
 
 # What several tests wait for; see pkg.prepare(). A tree waits for the network,
 # a build for a processor.
-PREPARE = ["here", "tree trixie", "tree bookworm", "previous"]
+PREPARE = ["here", "tree trixie", "tree bookworm", "previous", "archive"]
 # In this order: those that take long come first.
 TESTS = [
     "test_deb.py test_life_bookworm",
