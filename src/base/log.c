@@ -221,6 +221,24 @@ log_put_field(struct log_line *ln, const struct log_field *f)
 	log_put_value(ln, f);
 }
 
+/* Is stderr the journal's, as JOURNAL_STREAM=device:inode claims? */
+static bool
+log_is_journal(void)
+{
+	static int is = -1;	/* the environment is read once */
+	struct stat st;
+	uintmax_t dev, ino;
+
+	if (is >= 0)
+		return is;
+	const char *env = getenv("JOURNAL_STREAM");
+	is = env != NULL &&
+	    sscanf(env, "%" SCNuMAX ":%" SCNuMAX, &dev, &ino) == 2 &&
+	    fstat(STDERR_FILENO, &st) == 0 && (uintmax_t)st.st_dev == dev &&
+	    (uintmax_t)st.st_ino == ino;
+	return is;
+}
+
 /*
  * A text line's time, where nobody else puts one: the local one on a terminal,
  * RFC 3339 in a file. Journals, and who reads a pipe, have their own.
@@ -236,7 +254,7 @@ log_put_time(struct log_line *ln)
 	if (log_sink != NULL)
 		return;
 	if (kind < 0)
-		kind = isatty(STDERR_FILENO) ? 1 :
+		kind = log_is_journal() ? 0 : isatty(STDERR_FILENO) ? 1 :
 		    fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? 2 :
 		    0;
 	if (kind == 0)
@@ -274,24 +292,6 @@ log_put_head(struct log_line *ln, enum log_level level, const char *event)
 	(void)log_puts(ln, log_names[level]);
 	(void)log_puts(ln, " ");
 	(void)log_puts(ln, event);
-}
-
-/* Is stderr the journal's, as JOURNAL_STREAM=device:inode claims? */
-static bool
-log_is_journal(void)
-{
-	static int is = -1;	/* the environment is read once */
-	struct stat st;
-	uintmax_t dev, ino;
-
-	if (is >= 0)
-		return is;
-	const char *env = getenv("JOURNAL_STREAM");
-	is = env != NULL &&
-	    sscanf(env, "%" SCNuMAX ":%" SCNuMAX, &dev, &ino) == 2 &&
-	    fstat(STDERR_FILENO, &st) == 0 && (uintmax_t)st.st_dev == dev &&
-	    (uintmax_t)st.st_ino == ino;
-	return is;
 }
 
 static void
