@@ -7,68 +7,69 @@
 #                     violation is found.
 set -u
 
-# The layers that each may include, itself among them.
-allowed() {
-	case $1 in
-	base) echo base ;;
-	codec) echo base codec ;;
-	store) echo base store ;;
-	core) echo base codec store core ;;
-	loop) echo base codec core loop ;;
-	ctl) echo base codec store core ctl ;;
-	top) echo base codec core loop ctl ;;
-	*) echo ;;
-	esac
+# check_files LAYER FILE...: print what is wrong with files of a layer.
+check_files() {
+	layer=$1
+	shift
+	awk -v layer="$layer" '
+	BEGIN {
+		may["base"] = "base"
+		may["codec"] = "base codec"
+		may["store"] = "base codec store"
+		may["core"] = "base codec store core"
+		may["loop"] = "base codec core loop"
+		may["ctl"] = "base codec store core ctl"
+		may["top"] = "base codec core loop ctl"
+		if (!(layer in may)) {
+			print ARGV[1] ": " layer " is an unknown layer"
+			exit
+		}
+		n = split(may[layer], list, " ")
+		for (i = 1; i <= n; i++)
+			allowed[list[i]] = 1
+	}
+	function bad(what) {
+		print FILENAME ":" FNR ": " what
+	}
+	/^[ \t]*#[ \t]*include/ {
+		if (!match($0, /[<"][^>"]*[>"]/))
+			next
+		name = substr($0, RSTART + 1, RLENGTH - 2)
+		quoted = substr($0, RSTART, 1) == "\""
+		if (name ~ /^event2\// || name == "event.h" ||
+		    name ~ /^curl\//) {
+			if (FILENAME !~ /\/src\/(loop\/|lumnid\.c$)/ &&
+			    (FILENAME !~ /\/src\/ctl\/ctl_http\.c$/ ||
+			    name !~ /^curl\//))
+				bad(name " belongs to loop alone")
+		} else if (!quoted || name == "config.h") {
+			next
+		} else if (name ~ /\.\./ || name ~ /^\// || name !~ /\//) {
+			bad(name ": an include names its layer")
+		} else {
+			sub(/\/.*/, "", name)
+			if (!(name in allowed))
+				bad(layer " may not include " name)
+		}
+	}' "$@"
 }
 
-# check_file FILE LAYER: print what is wrong with FILE.
-check_file() {
-	may=" $(allowed "$2") "
-	grep -nE '^[[:space:]]*#[[:space:]]*include' "$1" |
-	while IFS= read -r line; do
-		at=$1:${line%%:*}
-		name=$(printf '%s\n' "$line" | sed -E 's/.*[<"]([^>"]*)[>"].*/\1/')
-		case $name in
-		event2/*|event.h|curl/*)
-			case $1 in
-			*/src/loop/*|*/src/lumnid.c) ;;
-			*/src/ctl/ctl_http.c)
-				case $name in
-				curl/*) ;;
-				*) echo "$at: $name belongs to loop alone" ;;
-				esac ;;
-			*) echo "$at: $name belongs to loop alone" ;;
-			esac
-			continue ;;
-		esac
-		case $line in
-		*\"*) ;;
-		*) continue ;;
-		esac
-		case $name in
-		config.h) continue ;;
-		*..*|/*)
-			echo "$at: $name: an include names its layer"
-			continue ;;
-		esac
-		case $may in
-		*" ${name%%/*} "*) ;;
-		*) echo "$at: $2 may not include $name" ;;
-		esac
+# check_layer LAYER PATTERN...: of those that are there.
+check_layer() {
+	layer=$1
+	shift
+	for f in "$@"; do
+		[ -e "$f" ] && set -- "$@" "$f"
+		shift
 	done
+	[ $# -eq 0 ] || check_files "$layer" "$@"
 }
 
 check_tree() {
 	for dir in "$1"/src/*/; do
-		layer=$(basename "$dir")
-		[ -n "$(allowed "$layer")" ] || echo "$dir: an unknown layer"
-		for f in "$dir"*.c "$dir"*.h; do
-			[ -e "$f" ] && check_file "$f" "$layer"
-		done
+		check_layer "$(basename "$dir")" "$dir"*.c "$dir"*.h
 	done
-	for f in "$1"/src/*.c "$1"/src/*.h; do
-		[ -e "$f" ] && check_file "$f" top
-	done
+	check_layer top "$1"/src/*.c "$1"/src/*.h
 }
 
 if [ $# -gt 0 ]; then
