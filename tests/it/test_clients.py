@@ -176,7 +176,7 @@ def cost(t, client, address=None):
         raise Skip("sanitizers are slow")
     best = None
     for _ in range(4):
-        r = Agent(t, client, "measure", "blocks=9", "steps=20",
+        r = Agent(t, client, "measure", "blocks=5", "steps=10",
                   "work_us=10000", "queue=100000", "flush_ms=0",
                   address=address).report()
         if best is None or r["call_cpu_us"] < best["call_cpu_us"]:
