@@ -156,7 +156,7 @@ http_multi_act(struct http_multi *hm, curl_socket_t fd, int bits)
 	CURLMsg *msg;
 	int n;
 
-	loop_wake(hm->loop);
+	/* The engine has a turn when a request ends, not for each step. */
 	(void)curl_multi_socket_action(hm->multi, fd, bits, &n);
 	while ((msg = curl_multi_info_read(hm->multi, &n)) != NULL)
 		if (msg->msg == CURLMSG_DONE)

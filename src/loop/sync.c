@@ -1,14 +1,20 @@
 /*
- * sync: the helper thread for fdatasync. The loop hands it a set of fds under
- * a mutex; the result comes back through an eventfd, which the loop watches.
+ * sync: the helper thread for fdatasync. The loop hands it a set of fds with a
+ * semaphore; the result comes back through an eventfd, which the loop watches.
  * The thread shares nothing else with the loop but the table of system calls.
+ *
+ * At a low rate each run is a round of its own, so a round is kept cheap: a
+ * mutex with a condition would cost two calls more, and the eventfd is watched
+ * for its edges, so that it need not be read.
  */
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -29,13 +35,17 @@ struct sync {
 	pthread_t		 thread;
 	bool			 under_way;	/* of the loop's thread */
 
-	pthread_mutex_t		 mutex;		/* holds what follows */
-	pthread_cond_t		 cond;
+	/*
+	 * The thread's from sem_post() until `ended`, then the loop's again;
+	 * quit is looked at when there is no job.
+	 */
+	sem_t			 wake;
 	bool			 has_job;
 	bool			 quit;
 	struct seglog_sync	 job;
 	int			 err;
 	int64_t			 took_us;
+	atomic_bool		 ended;		/* a round that is not told yet */
 };
 
 /* Sync each; the first failure is the round's, but all are tried. */
@@ -59,31 +69,22 @@ sync_main(void *arg)
 	struct sync *sy = arg;
 	const uint64_t one = 1;
 
-	(void)pthread_mutex_lock(&sy->mutex);
 	for (;;) {
-		struct seglog_sync job;
 		struct mono begin;
-		int err;
 
-		while (!sy->has_job && !sy->quit)
-			(void)pthread_cond_wait(&sy->cond, &sy->mutex);
-		if (!sy->has_job)
+		while (sem_wait(&sy->wake) < 0)
+			;	/* a debugger; its signals are blocked */
+		if (!sy->has_job && sy->quit)
 			break;
-		job = sy->job;
-		(void)pthread_mutex_unlock(&sy->mutex);
-
-		begin = clock_now().mono;
-		err = sync_round(&job);
-
-		(void)pthread_mutex_lock(&sy->mutex);
 		sy->has_job = false;
-		sy->err = err;
+		begin = clock_now().mono;
+		sy->err = sync_round(&sy->job);
 		sy->took_us = clock_now().mono.us - begin.us;
-		/* The counter cannot overflow: one round is under way. */
+		atomic_store(&sy->ended, true);
+		/* Never read, it has room for 500,000 years of rounds. */
 		if (write(sy->eventfd, &one, sizeof one) != sizeof one)
 			fatal("sync: eventfd: errno %d", errno);
 	}
-	(void)pthread_mutex_unlock(&sy->mutex);
 	return NULL;
 }
 
@@ -91,19 +92,17 @@ static void
 on_round_end(evutil_socket_t fd, short what, void *arg)
 {
 	struct sync *sy = arg;
-	int64_t took_us;
 	uint64_t n;
-	int err;
 
-	if (read(sy->eventfd, &n, sizeof n) != sizeof n)
+	if (!atomic_exchange(&sy->ended, false)) {
+		/* libevent without epoll knows no edges, and comes again. */
+		(void)!read(sy->eventfd, &n, sizeof n);
 		return;
-	(void)pthread_mutex_lock(&sy->mutex);
-	err = sy->err;
-	took_us = sy->took_us;
-	(void)pthread_mutex_unlock(&sy->mutex);
+	}
 	sy->under_way = false;
 	loop_wake(sy->loop);
-	engine_sync_end(loop_engine(sy->loop), err, took_us, clock_now());
+	engine_sync_end(loop_engine(sy->loop), sy->err, sy->took_us,
+	    clock_now());
 }
 
 /* Signals are the loop's: the thread is born with all of them blocked. */
@@ -134,8 +133,7 @@ sync_new(struct loop *loop, struct sync **ret, struct why *why)
 	int r;
 
 	sy->loop = loop;
-	(void)pthread_mutex_init(&sy->mutex, NULL);
-	(void)pthread_cond_init(&sy->cond, NULL);
+	(void)sem_init(&sy->wake, 0, 0);
 	sy->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (sy->eventfd < 0) {
 		r = why_errno(why, -errno, "sync thread: eventfd");
@@ -143,7 +141,7 @@ sync_new(struct loop *loop, struct sync **ret, struct why *why)
 		return r;
 	}
 	(void)event_assign(&sy->ev, loop_base(loop), sy->eventfd,
-	    EV_READ | EV_PERSIST, on_round_end, sy);
+	    EV_READ | EV_ET | EV_PERSIST, on_round_end, sy);
 	if (event_add(&sy->ev, NULL) < 0)
 		r = why_set(why, -ENOMEM, "sync thread: event");
 	else if ((r = sync_spawn(sy)) < 0)
@@ -163,15 +161,12 @@ sync_free(struct sync *sy)
 {
 	if (sy == NULL)
 		return;
-	(void)pthread_mutex_lock(&sy->mutex);
 	sy->quit = true;
-	(void)pthread_cond_signal(&sy->cond);
-	(void)pthread_mutex_unlock(&sy->mutex);
+	(void)sem_post(&sy->wake);
 	(void)pthread_join(sy->thread, NULL);
 	(void)event_del(&sy->ev);
 	(void)close(sy->eventfd);
-	(void)pthread_cond_destroy(&sy->cond);
-	(void)pthread_mutex_destroy(&sy->mutex);
+	(void)sem_destroy(&sy->wake);
 	free(sy);
 }
 
@@ -182,11 +177,8 @@ sync_start(struct sync *sy, const struct seglog_sync *job)
 		return -EBUSY;
 	assert(job->n <= SEGLOG_SYNC_MAX);
 	sy->under_way = true;
-	(void)pthread_mutex_lock(&sy->mutex);
 	sy->job = *job;
 	sy->has_job = true;
-	(void)pthread_mutex_unlock(&sy->mutex);
-	/* Woken now, the thread finds the mutex free. */
-	(void)pthread_cond_signal(&sy->cond);
+	(void)sem_post(&sy->wake);
 	return 0;
 }

@@ -193,6 +193,7 @@ seglog_new_tail(struct seglog *l, int fd, const struct seg_header *h,
 	l->t = (struct seglog_tail){ .fd = fd, .h = *h, .start = end,
 	    .written = end, .reserved = reserved, .scanned = true,
 	    .stamp = l->stamp };
+	l->wkept = 0;
 	l->dir_gen++;
 }
 
@@ -382,6 +383,7 @@ seglog_append_large(struct seglog *l, uint8_t type,
 		return why_errno(why, r, "%s: append at %" PRIu32 ":%" PRIu64,
 		    l->dir, seglog_tail(l), l->t.written);
 	l->t.written += size;
+	l->wkept = 0;
 	return 0;
 }
 
@@ -389,9 +391,15 @@ static void
 seglog_append_small(struct seglog *l, uint8_t type,
     const struct seg_piece *piece, size_t n, uint64_t size)
 {
-	uint8_t *rec = l->wbuf + l->wlen, *p = rec + SEG_HEAD_LEN;
 	struct seg_piece whole;
+	uint8_t *rec, *p;
 
+	if (size > l->o.buffer_bytes - l->wkept - l->wlen) {
+		memmove(l->wbuf, l->wbuf + l->wkept, l->wlen);
+		l->wkept = 0;
+	}
+	rec = l->wbuf + l->wkept + l->wlen;
+	p = rec + SEG_HEAD_LEN;
 	for (size_t i = 0; i < n; i++) {
 		memcpy(p, piece[i].data, piece[i].len);
 		p += piece[i].len;
@@ -471,7 +479,7 @@ seglog_rollback(struct seglog *l, struct seglog_pos mark)
 	 * Whole records behind the end would come to life when the tail is
 	 * scanned: they are cut off before anything else is written.
 	 */
-	l->wlen = 0;
+	l->wlen = l->wkept = 0;
 	l->t.written = mark.off;
 	l->t.reserved = mark.off;
 	l->t.cut = true;
@@ -495,12 +503,15 @@ seglog_flush(struct seglog *l, struct why *why)
 		l->t.cut = false;
 	}
 	if (l->wlen > 0) {
-		r = sys_pwrite_all(l->t.fd, l->wbuf, l->wlen, l->t.written);
+		r = sys_pwrite_all(l->t.fd, l->wbuf + l->wkept, l->wlen,
+		    l->t.written);
 		if (r < 0)
 			return why_errno(why, r, "%s: write segment %" PRIu32
 			    " at %" PRIu64, l->dir, seglog_tail(l),
 			    l->t.written);
 		l->t.written += l->wlen;
+		if (l->o.keep_written)
+			l->wkept += l->wlen;
 		l->wlen = 0;
 	}
 	l->t.stamp = l->stamp;
@@ -510,8 +521,10 @@ seglog_flush(struct seglog *l, struct why *why)
 void
 seglog_relax(struct seglog *l)
 {
-	if (l->wlen == 0)
+	if (l->wlen == 0) {
+		l->wkept = 0;
 		mem_forget(l->wbuf, l->o.buffer_bytes);
+	}
 	buf_free(&l->scratch);
 }
 

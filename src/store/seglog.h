@@ -42,6 +42,11 @@ struct seglog_options {
 	uint64_t	segment_bytes;	/* roll when a segment has reached it */
 	size_t		buffer_bytes;	/* of the write buffer */
 	/*
+	 * What was written stays in the write buffer while there is room, and
+	 * is read from there: for logs that are read soon.
+	 */
+	bool		keep_written;
+	/*
 	 * Writes what every new segment begins with: called during the roll,
 	 * with an empty buf for the payload of one record of
 	 * checkpoint_type. May be NULL.

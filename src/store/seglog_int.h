@@ -79,8 +79,13 @@ struct seglog {
 	struct seglog_fd fds[SEGLOG_FDS];
 	uint64_t	 fd_clock;
 	struct seglog_tail t;
-	uint8_t		*wbuf;		/* o.buffer_bytes */
-	size_t		 wlen;
+	/*
+	 * o.buffer_bytes; in it the newest bytes of the tail: first such as
+	 * are in the file already and kept for reading, then those that wait.
+	 */
+	uint8_t		*wbuf;
+	size_t		 wkept;
+	size_t		 wlen;		/* that wait */
 	struct seglog_stamp stamp;	/* as of the newest append */
 	struct seglog_stamp durable;
 	struct seglog_pend pend[SEGLOG_PENDS];	/* oldest first */

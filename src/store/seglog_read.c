@@ -249,16 +249,16 @@ static int
 read_bytes(struct seglog *l, int fd, struct seglog_pos at, uint64_t off,
     void *dst, size_t len, struct why *why)
 {
-	uint64_t from_file = len, w = l->t.written;
+	uint64_t from_file = len, kept = l->t.written - l->wkept;
 	int r;
 
-	if (at.segno == seglog_tail(l) && off + len > w) {
+	if (at.segno == seglog_tail(l) && off + len > kept) {
 		if (off + len > seglog_end(l))
 			return why_set(why, -ENODATA, "%s: %" PRIu32 " ends "
 			    "before %" PRIu64, l->dir, at.segno, off + len);
-		from_file = off < w ? w - off : 0;
-		memcpy((uint8_t *)dst + from_file,
-		    l->wbuf + (off + from_file - w), (size_t)(len - from_file));
+		from_file = off < kept ? kept - off : 0;
+		memcpy((uint8_t *)dst + from_file, l->wbuf +
+		    (off + from_file - kept), (size_t)(len - from_file));
 	}
 	if (from_file == 0)
 		return 0;
@@ -495,12 +495,14 @@ walk_cut(struct walk *w, uint64_t end, const struct seg_scan *s)
 	if (end >= l->t.written) {
 		/* The padding of the last record may be missing. */
 		l->t.written = end;
+		l->wkept = 0;
 		return;
 	}
 	if (!walk_zero(w->fd, end, l->t.written))
 		seglog_damaged(l, w->fd, w->segno, end, l->t.written - end,
 		    false, "torn tail, cut off");
 	l->t.written = l->t.reserved = end;
+	l->wkept = 0;
 	if (l->t.synced > end)
 		l->t.synced = end;
 	l->t.cut = true;

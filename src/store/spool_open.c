@@ -613,7 +613,7 @@ spool_open(const char *dir, const char *quarantine,
 	struct spool *sp = mem_zalloc(sizeof *sp);
 	struct seglog_options lo = { .kind = so->kind,
 	    .segment_bytes = so->segment_bytes,
-	    .buffer_bytes = so->buffer_bytes,
+	    .buffer_bytes = so->buffer_bytes, .keep_written = true,
 	    .checkpoint = spool_on_checkpoint,
 	    .checkpoint_type = SPOOL_REC_CHECKPOINT, .owner = sp,
 	    .damaged = so->damaged, .read_only = so->read_only,

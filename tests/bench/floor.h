@@ -53,6 +53,8 @@ struct floor_post *floor_post_new(int ep, const char *url, const char *key,
 void	floor_post_run(struct floor_post *, char *body, size_t len);
 /* How long epoll may wait, in ms; -1 for ever. */
 int	floor_post_wait(struct floor_post *);
+/* How many were answered. */
+uint64_t floor_post_done(const struct floor_post *);
 void	floor_post_ready(struct floor_post *, int fd, uint32_t events);
 /* What is due by time, and the end of a turn. */
 void	floor_post_turn(struct floor_post *);

@@ -31,7 +31,7 @@ struct floor_post {
 	struct request	*requests;
 	size_t		 requests_n, busy;
 	struct body	*first, **last;	/* that wait */
-	uint64_t	 sent;
+	uint64_t	 sent, done;
 };
 
 static int64_t
@@ -131,6 +131,7 @@ act(struct floor_post *fp, curl_socket_t fd, int bits)
 		free(rq->body);
 		rq->busy = 0;
 		fp->busy--;
+		fp->done++;
 	}
 }
 
@@ -147,6 +148,12 @@ floor_post_run(struct floor_post *fp, char *data, size_t len)
 	fp->last = &b->next;
 	if (fp->busy < fp->requests_n)
 		start_all(fp);
+}
+
+uint64_t
+floor_post_done(const struct floor_post *fp)
+{
+	return fp->done;
 }
 
 int

@@ -75,9 +75,10 @@ def drain(w, daemon, up_args=()):
 
 
 def request(b):
-    """CPU of a POST: of draining a backlog that was made before."""
+    """CPU of a POST: of draining a backlog that was made before; beside it
+    what libcurl and the kernel ask for as many bytes, in the same minute."""
     for connections in (4, 1):
-        values = []
+        us = {"lumnid": [], "curl": [], "kernel": []}
         for _ in range(b.reps):
             with s.world("request") as w:
                 w.start_upstream().kill()
@@ -85,12 +86,23 @@ def request(b):
                                         listen={"http": "127.0.0.1:0"})
                 w.loadgen("--stream", w.stream_path, "--events", b.events // 2)
                 s.wait_for_sealed(daemon, b.events // 2)
+                waiting = daemon.status()["waiting"]["bytes"]
                 cpu, batches = drain(w, daemon)
-                values.append(cpu / batches / 1e3)
-        b.say(f"a request, {connections} connections: {values[-1]:.1f} us")
-        yield (f"a request over {connections} kept connection"
-               f"{'s' if connections > 1 else ''}", values, "us",
-               25 if connections == 4 else None, "most")
+                us["lumnid"].append(cpu / batches / 1e3)
+                for what in ("curl", "kernel"):
+                    us[what].append(s.bare_posts(
+                        w, what, connections, waiting // batches, batches))
+        b.say(f"a request, {connections} connections: " + ", ".join(
+            f"{what} {v[-1]:.1f} us" for what, v in us.items()))
+        at = f"a request over {connections} kept connection" + \
+            ("s" if connections > 1 else "")
+        yield (at, us["lumnid"], "us", 25 if connections == 4 else None,
+               "most")
+        yield f"{at}: libcurl alone", us["curl"], "us", None, "most"
+        yield f"{at}: the kernel alone", us["kernel"], "us", None, "most"
+        yield (f"{at}: lumnid to libcurl alone",
+               [x / y for x, y in zip(us["lumnid"], us["curl"])], "x", None,
+               "most")
 
 
 def open_payload(b):
@@ -169,16 +181,20 @@ def idle(b):
 
 
 def rate_of(what, rate, events):
-    """CPU an event at a fixed rate, in us, and wake-ups an event."""
+    """At a fixed rate: CPU an event, in us, that of it which fdatasync takes
+    (the helper thread does nothing else), and wake-ups an event."""
     with s.world("rate") as w:
         up = w.start_upstream()
         subject = w.start_lumnid() if what == "lumnid" else w.start_floor()
         cpu, slept = s.cpu_ns(subject.pid), s.wakeups(subject.pid)
+        sync = s.cpu_ns(subject.pid, "lumnid-sync")
         report = w.loadgen("--stream", w.stream_path, "--events", events,
                            "--prepare", "--rate", rate)
         up.wait_sums(requests=report["runs"])
         slept = s.wakeups(subject.pid) - slept
-        return (s.cpu_ns(subject.pid) - cpu) / events / 1e3, slept / events
+        sync = s.cpu_ns(subject.pid, "lumnid-sync") - sync
+        cpu = s.cpu_ns(subject.pid) - cpu
+        return cpu / events / 1e3, sync / events / 1e3, slept / events
 
 
 def rates(b):
@@ -187,13 +203,16 @@ def rates(b):
                           (20000, b.seconds / 2)):
         cpu = {"floor": [], "lumnid": []}
         woken = {"floor": [], "lumnid": []}
+        sync = []
         for rep in range(b.few):
             for what in sorted(cpu, reverse=bool(rep % 2)):
-                us, slept = rate_of(what, rate, int(rate * seconds))
+                us, sync_us, slept = rate_of(what, rate, int(rate * seconds))
                 cpu[what].append(us)
                 woken[what].append(slept)
-        b.say(f"{rate} events/s: lumnid {cpu['lumnid'][-1]:.1f} us, floor "
-              f"{cpu['floor'][-1]:.1f} us")
+                if what == "lumnid":
+                    sync.append(sync_us)
+        b.say(f"{rate} events/s: lumnid {cpu['lumnid'][-1]:.1f} us (fdatasync "
+              f"{sync[-1]:.1f}), floor {cpu['floor'][-1]:.1f} us")
         at = f"{rate} events/s"
         for what in cpu:
             yield (f"{at}: CPU an event, {what}", cpu[what], "us", None,
@@ -201,6 +220,10 @@ def rates(b):
         yield (f"{at}: lumnid to floor", [
             x / y for x, y in zip(cpu["lumnid"], cpu["floor"])], "x", 1.3,
                "most")
+        yield f"{at}: fdatasync's part of it", sync, "us", None, "most"
+        yield (f"{at}: lumnid without fdatasync to floor, which has none", [
+            (x - z) / y for x, y, z in zip(cpu["lumnid"], cpu["floor"],
+                                           sync)], "x", None, "most")
         for what in cpu:
             yield (f"{at}: wake-ups an event, {what}", woken[what], "", None,
                    "most")

@@ -6,6 +6,7 @@ subject has one core for itself, load and upstream the other one.
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -26,9 +27,14 @@ def pin(pid, cores):
         os.sched_setaffinity(int(tid), cores)
 
 
-def cpu_ns(pid):
+def cpu_ns(pid, thread=None):
+    """Of all its threads, or of the one of this name."""
     total = 0
     for tid in os.listdir(f"/proc/{pid}/task"):
+        if thread is not None:
+            with open(f"/proc/{pid}/task/{tid}/comm", encoding="ascii") as f:
+                if f.read().strip() != thread:
+                    continue
         with open(f"/proc/{pid}/task/{tid}/schedstat", encoding="ascii") as f:
             total += int(f.read().split()[0])
     return total
@@ -87,6 +93,16 @@ def wait_until_delivered(daemon):
 
 def kernel_drops(daemon):
     return daemon.status()["kernel_dropped"]["udp"]
+
+
+def bare_posts(w, what, connections, size, count):
+    """CPU of a POST, in us, where there is nothing but "curl", or nothing but
+    the "kernel"."""
+    out = subprocess.run(
+        [program("tests/bench/post"), what, w.url(), KEY, str(connections),
+         str(size), str(count)], check=True, text=True, capture_output=True,
+        preexec_fn=pin_child).stdout
+    return float(out)
 
 
 class Peak:

@@ -10,6 +10,7 @@
 
 static unsigned damaged;		/* calls */
 static char last_reason[256];
+static bool keep_written;
 
 static void
 on_damaged(void *arg, const char *file, uint64_t off, uint64_t len,
@@ -31,7 +32,8 @@ open_log(struct help_dir *d, uint64_t segment, uint32_t buffer)
 	struct seglog_options o = { .kind = SEGLOG_SPOOL,
 	    .instance = "an instance", .segment_bytes = segment,
 	    .buffer_bytes = buffer, .checkpoint = put_checkpoint,
-	    .checkpoint_type = 1, .damaged = on_damaged };
+	    .checkpoint_type = 1, .damaged = on_damaged,
+	    .keep_written = keep_written };
 	struct seglog *l;
 	struct why why;
 
@@ -459,6 +461,97 @@ START_TEST(test_read_only)
 }
 END_TEST
 
+/* --- what was written is kept for reading ---------------------------------- */
+
+static struct sys counting;
+static unsigned preads;
+
+static ssize_t
+counting_pread(int fd, void *dst, size_t n, uint64_t off)
+{
+	preads++;
+	return sys_kernel.pread(fd, dst, n, off);
+}
+
+/* How many reads of a file does it cost to get this record? */
+static unsigned
+cost(struct seglog *l, struct seglog_pos pos, const char *want)
+{
+	const uint8_t *data;
+	struct buf buf;
+	uint32_t len;
+	uint8_t type;
+
+	buf_init(&buf, 0);
+	preads = 0;
+	ck_assert_int_eq(seglog_get(l, pos, &type, &buf, &data, &len, NULL),
+	    0);
+	ck_assert_uint_eq(len, strlen(want));
+	ck_assert_mem_eq(data, want, len);
+	buf_free(&buf);
+	return preads;
+}
+
+START_TEST(test_kept)
+{
+	struct seglog_pos one, two, big, mark, next;
+	struct help_dir d;
+	char text[300];
+
+	counting = *sys;
+	counting.pread = counting_pread;
+	sys = &counting;
+	help_dir_make(&d);
+	keep_written = true;
+	struct seglog *l = open_log(&d, 1 << 20, 512);
+	one = put(l, "one", 3);
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	ck_assert_uint_eq(cost(l, one, "one"), 0);
+	/* Half in the file and half in the buffer is one piece. */
+	two = put(l, "two", 3);
+	ck_assert_uint_eq(cost(l, one, "one"), 0);
+	ck_assert_uint_eq(cost(l, two, "two"), 0);
+	/* What comes needs the room: then the file is read. */
+	memset(text, 'x', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	(void)put(l, text, sizeof text - 1);
+	big = put(l, text, 150);
+	text[150] = '\0';
+	ck_assert_uint_eq(cost(l, big, text), 0);
+	ck_assert_uint_gt(cost(l, one, "one"), 0);
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	ck_assert_uint_eq(cost(l, big, text), 0);
+	/* Cut off behind the file's end, or below it, and written over. */
+	mark = seglog_mark(l);
+	(void)put(l, "gone", 4);
+	seglog_rollback(l, mark);
+	next = put(l, "here", 4);
+	ck_assert_uint_eq(next.off, mark.off);
+	ck_assert_uint_eq(cost(l, next, "here"), 0);
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	seglog_rollback(l, mark);
+	next = put(l, "anew", 4);
+	ck_assert_uint_eq(cost(l, next, "anew"), 0);
+	ck_assert_uint_gt(cost(l, big, text), 0);
+	/* Of another segment, at the same place. */
+	ck_assert_int_eq(seglog_roll(l, HELP_NOW, NULL), 0);
+	next = put(l, "uno", 3);
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	ck_assert_uint_eq(next.off, one.off);
+	ck_assert_uint_eq(cost(l, next, "uno"), 0);
+	ck_assert_uint_gt(cost(l, one, "one"), 0);
+	/* Given back, it is read from the file. */
+	seglog_relax(l);
+	ck_assert_uint_gt(cost(l, next, "uno"), 0);
+	next = put(l, "dos", 3);
+	ck_assert_int_eq(seglog_flush(l, NULL), 0);
+	ck_assert_uint_eq(cost(l, next, "dos"), 0);
+	seglog_close(l);
+	help_dir_drop(&d);
+}
+END_TEST
+
 /* --- a disk that fills and fails ------------------------------------------- */
 
 static struct sys faulty;
@@ -615,7 +708,7 @@ END_TEST
 /* Random appends, rollbacks, rolls, removals, reopenings against a list. */
 struct model {
 	struct {
-		uint32_t	segno;
+		uint32_t	segno, off;
 		uint32_t	tag;
 		size_t		len;
 	} v[8000];
@@ -660,6 +753,7 @@ model_put(struct model *m, struct seglog *l, struct rng *rng)
 	memcpy(data, &tag, sizeof tag);
 	ck_assert_int_eq(seglog_append(l, 2, &p, 1, &pos, NULL), 0);
 	m->v[m->n].segno = pos.segno;
+	m->v[m->n].off = pos.off;
 	m->v[m->n].tag = tag;
 	m->v[m->n++].len = len;
 }
@@ -695,6 +789,27 @@ model_remove(struct model *m, struct seglog *l, size_t i)
 	m->n = kept;
 }
 
+/* The newest records, one by one, from wherever they are now. */
+static void
+model_get(const struct model *m, struct seglog *l)
+{
+	const uint8_t *data;
+	struct buf buf;
+	uint32_t len;
+	uint8_t type;
+
+	buf_init(&buf, 0);
+	for (size_t i = m->n < 6 ? 0 : m->n - 6; i < m->n; i++) {
+		struct seglog_pos pos = { m->v[i].segno, m->v[i].off };
+
+		ck_assert_int_eq(seglog_get(l, pos, &type, &buf, &data, &len,
+		    NULL), 0);
+		ck_assert_uint_eq(len, m->v[i].len);
+		ck_assert_mem_eq(data, &m->v[i].tag, sizeof m->v[i].tag);
+	}
+	buf_free(&buf);
+}
+
 START_TEST(test_random)
 {
 	static struct model m;
@@ -703,7 +818,9 @@ START_TEST(test_random)
 
 	help_dir_make(&d);
 	rng_seed(&rng, (uint64_t)_i);
-	struct seglog *l = open_log(&d, 700, 256);
+	keep_written = _i % 2 != 0;
+	struct seglog *l = open_log(&d, keep_written ? 1400 : 700,
+	    keep_written ? 1024 : 256);
 	for (int i = 0; i < 1500; i++) {
 		uint64_t dice = rng_below(&rng, 20);
 
@@ -720,7 +837,7 @@ START_TEST(test_random)
 		if (dice == 19) {
 			ck_assert_int_eq(seglog_flush(l, NULL), 0);
 			seglog_close(l);
-			l = open_log(&d, 700, 256);
+			l = open_log(&d, 700, keep_written ? 1024 : 256);
 			m.at = 0;
 			for (size_t k = 0; k < seglog_count(l); k++)
 				ck_assert_int_eq(seglog_scan(l,
@@ -729,6 +846,7 @@ START_TEST(test_random)
 			ck_assert_uint_eq(m.at, m.n);
 			ck_assert_uint_eq(damaged, 0);
 		}
+		model_get(&m, l);
 		uint64_t sum = 0;
 		for (size_t k = 0; k < seglog_count(l); k++)
 			sum += seglog_at(l, k).size;
@@ -761,6 +879,7 @@ main(void)
 	tcase_add_test(tc, test_newer_version);
 	tcase_add_test(tc, test_told_once);
 	tcase_add_test(tc, test_read_only);
+	tcase_add_test(tc, test_kept);
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_rounds);
 	tcase_add_loop_test(tc, test_random, 0, 4);
