@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "base/sys.h"
 #include "base/units.h"
 #include "core/check_spool.h"
+#include "store/aside.h"
 #include "store/survey.h"
 
 /*
@@ -100,6 +102,34 @@ check_spool_result(FILE *out, const struct survey_report *r)
 	return CHECK_SPOOL_CLEAN;
 }
 
+/* The logs are of a newer lumnid: nothing in them can be told. */
+static int
+check_spool_newer(FILE *out, const struct why *newer)
+{
+	(void)fprintf(out, "newer       %s\n"
+	    "result      newer: a start of this lumnid moves journal and spool "
+	    "aside, unchanged, and begins anew; the newer one takes them up "
+	    "again\n", newer->text);
+	return CHECK_SPOOL_REPAIR;
+}
+
+/* What was set aside so, and waits. */
+static void
+check_spool_asides(FILE *out, const char *dir)
+{
+	struct aside a = { .n = 0 };
+	int fd = sys->open_dir(dir);
+
+	if (fd < 0)
+		return;
+	while (aside_next(fd, dir, a.n, &a))
+		(void)fprintf(out, "newer       %s: %" PRIu64 " files, %" PRIu64
+		    " bytes of a newer lumnid; %s\n", a.name, a.files, a.bytes,
+		    a.known ? "the next start delivers them" :
+		    "they wait until it is installed again");
+	(void)sys->close(fd);	/* only read */
+}
+
 int
 check_spool(const char *dir, struct wall now, FILE *out, struct why *why)
 {
@@ -111,7 +141,10 @@ check_spool(const char *dir, struct wall now, FILE *out, struct why *why)
 	if (check_spool_in_use(dir))
 		(void)fputs("in use      by a running lumnid: this is a "
 		    "snapshot, and what it is writing may look torn\n", out);
+	check_spool_asides(out, dir);
 	r = survey_open(dir, check_spool_place, out, &s, why);
+	if (r == -EPROTONOSUPPORT)
+		return check_spool_newer(out, why);
 	if (r < 0)
 		return r;
 	r = survey_check(s, why);

@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "core/engine_ask.h"
 #include "core/engine_int.h"
+#include "store/aside.h"
 
 /* Make a directory in another, unless it is there. */
 static int
@@ -79,6 +80,17 @@ engine_make_tree(int fd, const char *path, struct why *why)
 	return r;
 }
 
+/* Before the first file is changed: none may be of a newer lumnid's. */
+static int
+engine_set_newer_aside(struct engine *e, const char *path, struct why *why)
+{
+	struct why newer;
+
+	if (aside_known(path, &newer) == 0)
+		return 0;
+	return engine_aside_move(e, &newer, why);
+}
+
 /* Open, make and lock the storage directory. */
 static int
 engine_open_dir(struct engine *e, const char *path, struct why *why)
@@ -105,7 +117,10 @@ engine_open_dir(struct engine *e, const char *path, struct why *why)
 	if (r < 0)
 		return why_errno(why, r, "storage.dir %s: cannot lock it",
 		    path);
-	return engine_make_tree(fd, path, why);
+	r = aside_finish(fd, path, why);
+	if (r == 0)
+		r = engine_set_newer_aside(e, path, why);
+	return r == 0 ? engine_make_tree(fd, path, why) : r;
 }
 
 /* The rules of a new configuration, all at once; the counts go on. */
@@ -162,6 +177,7 @@ engine_open(const struct conf *conf, const struct engine_env *env,
 		log_warn("sending_paused", LS("since", "before the start"),
 		    LS("hint", "lumnictl resume ends it"));
 	}
+	engine_aside_open(e, now);
 	*ret = e;
 	return 0;
 }
@@ -185,12 +201,15 @@ engine_close(struct engine *e, struct now now)
 
 	if (e == NULL)
 		return;
+	engine_aside_close(e, now);
 	if (e->sender != NULL) {
 		engine_save_totals(e, now);
 		engine_flush(e, now);
 		engine_ledger(e, &events, &records);
-		engine_log_ledger("events", &events);
-		engine_log_ledger("records", &records);
+		if (!e->env.inner) {
+			engine_log_ledger("events", &events);
+			engine_log_ledger("records", &records);
+		}
 	}
 	sender_free(e->sender);
 	while (e->flushes != NULL)
@@ -228,6 +247,7 @@ engine_set_conf(struct engine *e, const struct conf *conf, struct now now)
 	engine_set_redact(e, conf->redact.set);
 	e->space_next = now.mono;
 	sender_set_conf(e->sender, conf, now);
+	engine_aside_set_conf(e, now);
 }
 
 /* A removal that fails is tried again in the next turn. */
@@ -331,6 +351,7 @@ engine_turn(struct engine *e, struct now now)
 	}
 	engine_drop_aged(e, now);
 	engine_seal_due(e, now);
+	engine_aside_turn(e, now);
 	engine_flush(e, now);
 	engine_sync_pump(e, now);
 	sender_pump(e->sender, now);
@@ -378,7 +399,7 @@ engine_deadline(const struct engine *e)
 	if (e->conf->storage.max_age_ms != 0 &&
 	    spool_waiting(e->spool).batches > 0)
 		t = mono_min(t, e->age_next);
-	return t;
+	return mono_min(t, engine_aside_deadline(e));
 }
 
 int64_t
@@ -400,6 +421,7 @@ engine_stop_sending(struct engine *e, struct now now)
 	e->stopping = true;
 	engine_save_totals(e, now);
 	sender_stop(e->sender);
+	engine_aside_stop(e, now);
 }
 
 void
@@ -435,7 +457,7 @@ engine_cancel_in_flight(struct engine *e)
 bool
 engine_settled(const struct engine *e)
 {
-	if (e->syncing || e->acks.n > 0 || e->record_acks.n > 0 ||
+	if (e->syncing || !engine_aside_settled(e) || e->acks.n > 0 || e->record_acks.n > 0 ||
 	    e->sealing != NULL || dead_unsynced(e->dead))
 		return false;
 	if (e->conf->storage.durability == CONF_DURABILITY_NEVER)
@@ -571,6 +593,8 @@ engine_status(struct engine *e, struct now now, struct engine_status *st)
 	st->damaged += n;
 	seglog_damage(spool_log(e->records), &n, &bytes);
 	st->damaged += n;
+	st->newer_dirs = e->newer_dirs;
+	st->newer_bytes = e->newer_bytes;
 	st->dead_letters = dead_stats(e->dead).letters;
 	st->dead_bytes = dead_stats(e->dead).bytes;
 }

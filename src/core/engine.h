@@ -44,6 +44,7 @@ struct engine_env {
 	int		(*sync)(void *, const struct seglog_sync *);
 	void		*arg;
 	struct rng	rng;
+	bool		inner;	/* another engine's: it does not log its books */
 	/* NULL, or told of every event as it is journaled (lumnictl tail). */
 	void		(*watch)(void *, const char *runid, const char *json,
 			    size_t len);
@@ -175,6 +176,9 @@ struct engine_status {
 	const char	*storage;	/* "ok", "full", "degraded" */
 	char		storage_why[256];
 	uint64_t	damaged;
+	/* What a newer lumnid has left: store/aside.h. */
+	uint64_t	newer_dirs;
+	uint64_t	newer_bytes;
 	uint64_t	dead_letters;	/* files in dead/ */
 	uint64_t	dead_bytes;
 };

@@ -38,9 +38,11 @@ struct engine_sealing {
 	uint64_t		 last_lsn;
 	uint32_t		 part;
 	uint8_t			 reason;
+	bool			 aside;	/* taken over; has no events here */
 	uint16_t		 runid_len;
 	uint32_t		 n;
 	struct run_event	*events;
+	uint64_t		 aside_tag;
 	char			 runid[];
 };
 
@@ -126,6 +128,9 @@ struct engine {
 	struct log_limit	 storage_limit, spool_limit, trim_limit;
 
 	struct engine_flush	*flushes;	/* that somebody follows */
+	struct engine_aside	*aside;		/* NULL: none is taken over */
+	unsigned		 newer_dirs;	/* that are there ... */
+	uint64_t		 newer_bytes;	/* ... and bytes in them */
 	uint64_t		 reverts;	/* engine_seal_revert() calls */
 
 	bool			 more;		/* seals left from this turn */
@@ -156,6 +161,33 @@ void	engine_seal_revert(struct engine *, struct now);
 /* A part of the run was appended to the spool. */
 void	engine_flush_sealed(struct engine *, const struct run *,
 	    const struct spool_ref *);
+
+/* engine_aside.c */
+/* Set all logs aside: newer says which is of a newer lumnid. 0 or -errno. */
+int	engine_aside_move(struct engine *, const struct why *newer,
+	    struct why *) MUSTUSE;
+/* Begin to take over what a newer one has left, as far as it is known. */
+void	engine_aside_open(struct engine *, struct now);
+void	engine_aside_close(struct engine *, struct now);
+void	engine_aside_set_conf(struct engine *, struct now);
+void	engine_aside_stop(struct engine *, struct now);
+void	engine_aside_turn(struct engine *, struct now);
+struct mono engine_aside_deadline(const struct engine *);
+/* A batch that was taken over is durable, and its mark written ... */
+void	engine_aside_durable(struct engine *, const struct engine_sealing *,
+	    struct now);
+/* ... or it was lost by a sync that failed. */
+void	engine_aside_revert(struct engine *, const struct engine_sealing *,
+	    struct now);
+/*
+ * Begin its sync round, if one waits; is one under way? again: also behind
+ * another of its own, since the own logs had their turn.
+ */
+bool	engine_aside_pump(struct engine *, bool again, struct now);
+/* A round has ended: was it its own? */
+bool	engine_aside_sync_end(struct engine *, int err, int64_t took_us,
+	    struct now);
+bool	engine_aside_settled(const struct engine *);
 
 /* engine_sync.c */
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,

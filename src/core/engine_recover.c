@@ -418,23 +418,6 @@ engine_recover_balance(struct engine_recovery *rec)
 		log_error("journal_write_failed", LS("error", why.text));
 }
 
-/* Before the first file is changed: none may be of a newer lumnid's. */
-static int
-engine_recover_formats(const struct engine *e, struct why *why)
-{
-	static const char *const logs[] = { "journal", "spool/records",
-	    "spool" };
-	char dir[4096];
-
-	for (size_t i = 0; i < NELEM(logs); i++) {
-		engine_path(dir, sizeof dir, e->conf->storage.dir, logs[i]);
-		int r = seglog_known(dir, why);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 int
 engine_recover(struct engine *e, struct now now, struct why *why)
 {
@@ -445,9 +428,7 @@ engine_recover(struct engine *e, struct now now, struct why *why)
 
 	engine_path(quarantine, sizeof quarantine, e->conf->storage.dir,
 	    "quarantine");
-	int r = engine_recover_formats(e, why);
-	if (r == 0)
-		r = engine_recover_journal(&rec, quarantine, instance, why);
+	int r = engine_recover_journal(&rec, quarantine, instance, why);
 	if (r < 0)
 		return r;
 	if (rec.marks_n > 0)

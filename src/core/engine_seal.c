@@ -364,6 +364,8 @@ engine_seal_durable(struct engine *e, uint64_t seq, struct now now)
 		e->sealing = s->next;
 		if (e->sealing == NULL)
 			e->sealing_tail = &e->sealing;
+		if (s->aside)
+			engine_aside_durable(e, s, now);
 		free(s->events);
 		free(s);
 	}
@@ -376,6 +378,11 @@ engine_seal_give_back(struct engine *e, struct engine_sealing *s,
 {
 	struct run *run = runs_find(e->runs, s->runid, s->runid_len);
 
+	if (s->aside) {
+		(void)spool_take_back(e->spool, &s->ref, NULL);
+		engine_aside_revert(e, s, now);
+		return;
+	}
 	engine_left(e, s);
 	if (run == NULL)
 		run = runs_open(e->runs, s->runid, s->runid_len, now);

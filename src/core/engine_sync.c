@@ -233,6 +233,8 @@ engine_sync_bad(struct engine *e, int err, struct now now)
 void
 engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
 {
+	if (engine_aside_sync_end(e, err, took_us, now))
+		return;
 	assert(e->syncing);
 	e->syncing = false;
 	e->books.syncs++;
@@ -325,8 +327,8 @@ engine_sync_note(struct engine *e, struct now now)
 		e->dirty_since = now.mono;
 }
 
-void
-engine_sync_pump(struct engine *e, struct now now)
+static void
+engine_sync_pump_own(struct engine *e, struct now now)
 {
 	/*
 	 * What a failed flush left in a buffer is not covered by a round, so
@@ -361,4 +363,14 @@ engine_sync_pump(struct engine *e, struct now now)
 		if (!e->syncing)
 			engine_flush(e, now);
 	}
+}
+
+void
+engine_sync_pump(struct engine *e, struct now now)
+{
+	/* In turn, so that neither waits for ever. */
+	if (engine_aside_pump(e, false, now))
+		return;
+	engine_sync_pump_own(e, now);
+	(void)engine_aside_pump(e, true, now);	/* it waits for no answer */
 }

@@ -172,6 +172,9 @@ metrics_runs(struct buf *b, const struct books *bk,
 	metrics_counter(b, "lumnid_quarantined_total",
 	    "Damaged stretches and files set aside since the start.",
 	    st->damaged);
+	metrics_gauge(b, "lumnid_newer_bytes", "What a newer lumnid has left "
+	    "and this one cannot deliver, or has not yet; 0 when there is "
+	    "nothing.", (double)st->newer_bytes);
 }
 
 static void
@@ -371,10 +374,11 @@ metrics_status(struct engine *e, const struct metrics_process *p,
 	buf_puts(b, ",");
 	metrics_json_string(b, "why", st.storage_why);
 	buf_printf(b, ",\"journal_bytes\":%" PRIu64 ",\"spool_bytes\":%" PRIu64
-	    ",\"dead_letters\":%" PRIu64 ",\"quarantined\":%" PRIu64 "},"
-	    "\"connections\":%" PRIu64 ",\"config_generation\":%" PRIu64
+	    ",\"dead_letters\":%" PRIu64 ",\"quarantined\":%" PRIu64
+	    ",\"newer\":{\"directories\":%" PRIu64 ",\"bytes\":%" PRIu64
+	    "}},\"connections\":%" PRIu64 ",\"config_generation\":%" PRIu64
 	    "}\n", st.journal_bytes, st.spool_bytes, st.dead_letters,
-	    st.damaged, p->connections, p->config_generation);
+	    st.damaged, st.newer_dirs, st.newer_bytes, p->connections, p->config_generation);
 }
 
 static void
@@ -409,6 +413,10 @@ metrics_ready(struct engine *e, const struct metrics_process *p,
 		metrics_reason(b, &first, st.storage, st.storage_why);
 	if (p->config_fault != NULL)
 		metrics_reason(b, &first, "config", p->config_fault);
+	/* To be known, but no hindrance. */
+	if (st.newer_dirs > 0)
+		metrics_reason(b, &first, "newer", "what a newer lumnid has "
+		    "left waits in storage.dir, in newer-*");
 	buf_puts(b, "]}\n");
 	return ready;
 }

@@ -231,6 +231,10 @@ sender_start(struct sender *s, int class, struct slot *slot, struct now now)
 		.part = batch->kind == SPOOL_RUN ? batch->part : 0,
 		.reason = batch->kind == SPOOL_RUN ?
 		    spool_reason_name(batch->reason) : NULL,
+		.batch = batch,
+		.events = slot->split ? slot->hi - slot->lo :
+		    slot->ref.events,
+		.raw_len = slot->json_len,
 		.body = made ? NULL : body,
 		.body_len = len,
 		.read = sender_read_body,

@@ -41,8 +41,9 @@ status_line(const struct engine_status *st, const char *no_key, char *dst,
 		(void)snprintf(storage, sizeof storage, "storage %s: %s; ",
 		    st->storage, st->storage_why);
 	(void)snprintf(dst, n, "%s%s, %" PRIu64 " run%s open, %" PRIu64
-	    " event%s waiting", storage, upstream, st->open_runs,
+	    " event%s waiting%s", storage, upstream, st->open_runs,
 	    st->open_runs == 1 ? "" : "s", st->waiting_events,
-	    st->waiting_events == 1 ? "" : "s");
+	    st->waiting_events == 1 ? "" : "s", st->newer_dirs == 0 ? "" :
+	    "; files of a newer lumnid are set aside");
 	return dst;
 }

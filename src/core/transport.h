@@ -12,6 +12,8 @@
 #include "base/cdefs.h"
 #include "base/why.h"
 
+struct spool_batch;
+
 enum transport_route {
 	TRANSPORT_EVENTS,	/* /v1/ingest/events */
 	TRANSPORT_CHANGES,	/* /v1/ingest/changes */
@@ -25,6 +27,10 @@ struct transport_request {
 	bool			 compressed;	/* content-encoding: zstd */
 	uint32_t		 part;	/* 0: no Lumni-Run-Part header */
 	const char		*reason; /* NULL: no Lumni-Run-Reason header */
+	/* The batch that it is, or is a piece of; valid during send(). */
+	const struct spool_batch *batch;
+	uint32_t		 events;	/* in the body */
+	size_t			 raw_len;	/* of its JSON, bytes */
 	/*
 	 * The body: in memory when body is not NULL (the transport copies it
 	 * or is done with it when send returns), else read piece by piece

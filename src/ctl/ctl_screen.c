@@ -177,6 +177,7 @@ screen_storage(struct buf *b, struct json_object *st)
 {
 	int64_t dead = ctl_json_int(st, "storage.dead_letters");
 	int64_t damaged = ctl_json_int(st, "storage.quarantined");
+	int64_t newer = ctl_json_int(st, "storage.newer.bytes");
 	char x[32], y[32];
 
 	buf_printf(b, "%s; journal %s, spool %s",
@@ -192,6 +193,9 @@ screen_storage(struct buf *b, struct json_object *st)
 	if (damaged > 0)
 		buf_printf(b, "; %s damaged places set aside",
 		    ctl_term_count((uint64_t)damaged, x));
+	if (newer > 0)
+		buf_printf(b, "; %s of a newer lumnid set aside",
+		    ctl_term_bytes((uint64_t)newer, x));
 }
 
 void

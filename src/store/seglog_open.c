@@ -289,7 +289,7 @@ known_on_name(void *arg, const char *name)
 	    -EPROTONOSUPPORT)
 		return 0;
 	return why_set(k->why, -EPROTONOSUPPORT, "%s/%s was written by a newer "
-	    "lumnid: %s; nothing was changed, install that lumnid again",
+	    "lumnid: %s",
 	    k->dir, name, reason.text);
 }
 

@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "base/sys.h"
+#include "store/aside.h"
 #include "store/journal.h"
 #include "store/survey.h"
 
@@ -364,7 +365,7 @@ survey_open_all(struct survey *s, const char *top, struct why *why)
 {
 	static const enum survey_log order[] = { SURVEY_JOURNAL,
 	    SURVEY_RECORDS, SURVEY_SPOOL };
-	char dir[SURVEY_PATH], quarantine[SURVEY_PATH];
+	char quarantine[SURVEY_PATH];
 	bool any = false;
 	int r;
 
@@ -375,12 +376,8 @@ survey_open_all(struct survey *s, const char *top, struct why *why)
 	if (r < 0)
 		return why_errno(why, r, "%s", top);
 	(void)sys->close(r);	/* only looked at */
-	for (size_t i = 0; i < NELEM(order); i++) {
-		(void)snprintf(dir, sizeof dir, "%s/%s", top,
-		    survey_log_dir(order[i]));
-		if ((r = seglog_known(dir, why)) < 0)
-			return r;
-	}
+	if ((r = aside_known(top, why)) < 0)
+		return r;
 	for (size_t i = 0; i < NELEM(order); i++) {
 		r = survey_open_log(s, order[i], top, quarantine, why);
 		if (r < 0)

@@ -1,15 +1,15 @@
-"""An older lumnid that is put back finds files of a newer one: it says so and
-does not start, and touches nothing; the newer one goes on with them."""
+"""An older lumnid that is put back finds files of a newer one: it starts, sets
+them aside as they are, says so, and begins anew; the newer one, when it is
+back, delivers what waits in them, under the ids they had."""
 
 import ctypes
 import hashlib
 import os
+import re
 import struct
 
 import lumnid_it
 from lumnid_it import Failure, Skip
-
-LOGS = ("journal", "spool/records", "spool")
 
 
 def xxh3(data):
@@ -45,41 +45,106 @@ def files(top):
     return found
 
 
-def test_files_of_a_newer_one(t):
-    up = t.upstream()
-    up.kill()
-    d = t.lumnid(runs={"idle": "60s"})
+def under(top):
+    """The same by path below `top`; without what is no segment."""
+    return {os.path.relpath(path, top): h for path, h in files(top).items()
+            if path.endswith(".seg")}
+
+
+def segments(data, log):
+    where = os.path.join(data, log)
+    return [os.path.join(where, x) for x in sorted(os.listdir(where))
+            if x.endswith(".seg")]
+
+
+def check_spool(t, status, pattern):
+    done = t.run(lumnid_it.program("lumnid"), "--check-spool",
+                 os.path.join(t.dir, "data"))
+    t.equal(done.returncode, status, f"--check-spool: {done.stdout}")
+    t.true(re.search(pattern, done.stdout), f"no {pattern}: {done.stdout}")
+
+
+def prepare(t, n):
+    """Open runs, batches that wait and a record, all acknowledged; events of
+    the n-th time. Returns runId -> numbers."""
     s = t.stream()
-    sent = {"open": [1], "waits": [1, 2]}
-    for message in ({"runId": "open", "events": [{"type": "a", "n": 1}]},
-                    {"runId": "waits", "end": True,
-                     "events": [{"type": "a", "n": n} for n in (1, 2)]},
-                    {"change": {"what": "a deploy"}}):
-        t.equal(s.ask(dict(message, ack=1)), {"ack": 1}, "answer")
+    sent = {f"open{n}": [1, 2], f"waits{n}": [1, 2, 3]}
+    for run, events in sent.items():
+        for i in events:
+            t.equal(s.ask({"runId": run, "ack": i, "end": run == f"waits{n}"
+                           and i == 3, "events": [{"type": "a", "n": i}]}),
+                    {"ack": i}, "answer")
+    t.equal(s.ask({"change": {"what": f"deploy {n}"}, "ack": 9}), {"ack": 9},
+            "answer")
+    s.close()
+    return sent
+
+
+def each_log(t, log):
+    """One segment of `log` is of a newer lumnid's format."""
+    t.upstream().kill()
+    conf = {"listen": {"http": "127.0.0.1:0"}}
+    d = t.lumnid(runs={"idle": "60s"}, **conf)
+    sent = prepare(t, 1)
     d.stop()
-
     data = os.path.join(t.dir, "data")
-    for log in LOGS:
-        names = sorted(x for x in os.listdir(os.path.join(data, log))
-                       if x.endswith(".seg"))
-        t.true(names, f"{log} has no segment")
-        path = os.path.join(data, log, names[-1])
-        set_version(path, 2)
-        before = files(data)
-        old = t.lumnid(wait=False)
-        t.true(old.wait() != 0, f"{log}: it started")
-        old.wait_line(f"{path} was written by a newer lumnid.*format 2")
-        t.equal(files(data), before, f"{log}: files")
-        set_version(path, 1)
+    path = segments(data, log)[-1]
+    set_version(path, 2)
+    before = under(data)
+    name = os.path.relpath(path, data)
+    check_spool(t, 3, rf"{name} was written by a newer lumnid.*format 2")
 
-    t.upstream()
-    t.lumnid()
-    s = t.stream()
-    t.equal(s.ask({"runId": "open", "end": True, "ack": 1,
-                   "events": [{"type": "a", "n": 2}]}), {"ack": 1}, "answer")
-    sent["open"].append(2)
+    # The older one: it begins anew and works.
+    old = t.lumnid(**conf)
+    old.wait_line(rf"newer_set_aside.*{name} was written by a newer.*newer-1")
+    aside = os.path.join(data, "newer-1")
+    t.equal(under(aside), before, "what was set aside")
+    sent |= prepare(t, 2)
+    status = t.check_books(accepted=5, pending=5)["storage"]["newer"]
+    size = sum(os.path.getsize(os.path.join(aside, x)) for x in before)
+    t.equal(status, {"directories": 1, "bytes": size}, "status")
+    t.true(f"lumnid_newer_bytes {size}" in old.get("/metrics")[1], "metrics")
+    code, text = old.get("/readyz")
+    t.true('"newer"' in text and code == 200, f"readyz: {code} {text}")
+    up = t.upstream()
+    up.wait_sums(records=1, events=5)
+    old.stop()
+    # Again: there it stays.
+    old = t.lumnid()
+    old.wait_line("newer_waits.*newer-1")
+    old.stop()
+    check_spool(t, 0, "newer-1: .* wait until it is installed again")
+    t.equal(under(aside), before, "what was set aside, afterwards")
+
+    # The newer one is back; while it takes over it is killed once.
+    set_version(os.path.join(aside, name), 1)
+    check_spool(t, 0, "newer-1: .* the next start delivers them")
+    new = t.lumnid()
+    new.kill()
+    new = t.lumnid()
+    lumnid_it.wait_for("newer-1 is taken over",
+                       lambda: not os.path.exists(aside))
+    t.check_books(accepted=10, delivered=10)
+    t.equal(new.status()["storage"]["newer"],
+            {"directories": 0, "bytes": 0}, "status")
     t.check_runs(sent, seconds=20)
     t.check_retries()
+    t.equal(sorted(x["body"]["what"] for x in t.taken()
+                   if x["route"] == "changes"), ["deploy 1", "deploy 2"],
+            "changes")
+    t.equal(sorted(os.listdir(data)), ["dead", "journal", "spool"], "files")
+
+
+def test_newer_journal(t):
+    each_log(t, "journal")
+
+
+def test_newer_spool(t):
+    each_log(t, "spool")
+
+
+def test_newer_records(t):
+    each_log(t, "spool/records")
 
 
 if __name__ == "__main__":

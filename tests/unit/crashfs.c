@@ -708,6 +708,8 @@ cf_unlinkat(int dirfd, const char *name, int flags)
 		return -ENOENT;
 	if (n->is_dir != ((flags & AT_REMOVEDIR) != 0))
 		return n->is_dir ? -EISDIR : -ENOTDIR;
+	if (n->is_dir && n->seen.n > 0)
+		return -ENOTEMPTY;
 	r = call_whole(false, &dead);
 	if (r < 0)
 		return r;

@@ -457,8 +457,6 @@ world_take(struct world *w, const struct world_request *r)
 	unsigned run;
 	int at = 0;
 
-	if (r->route != TRANSPORT_EVENTS)
-		return;
 	buf_init(&raw, 0);
 	if (r->compressed)
 		ck_assert_msg(batch_unpack(r->body, r->len, &raw, &why) == 0,
@@ -467,6 +465,10 @@ world_take(struct world *w, const struct world_request *r)
 		buf_put(&raw, r->body, r->len);
 	if (world_seen(w, r, &raw)) {
 		w->duplicates++;
+		buf_free(&raw);
+		return;
+	}
+	if (r->route != TRANSPORT_EVENTS) {
 		buf_free(&raw);
 		return;
 	}
