@@ -13,16 +13,21 @@
 #include "base/why.h"
 #include "base/xdg.h"
 #include "ctl/ctl.h"
+#include "ctl/ctl_term.h"
 
 #define CTL_SOCKET	RUNSTATEDIR "/lumnid/lumnid.sock"
+#define CTL_ERROR_MAX	9000	/* bytes: two paths and some words */
 
+/* Names of files, and what lumnid or the upstream said, may be among it. */
 static void
 ctl_verror(const char *fmt, va_list ap)
 {
+	char text[CTL_ERROR_MAX], clean[CTL_ERROR_MAX];
+
+	(void)vsnprintf(text, sizeof text, fmt, ap);
 	(void)fflush(stdout);	/* in the order in which it happened */
-	(void)fputs("lumnictl: ", stderr);
-	(void)vfprintf(stderr, fmt, ap);
-	(void)fputc('\n', stderr);
+	(void)fprintf(stderr, "lumnictl: %s\n", ctl_clean(text, strlen(text),
+	    clean, sizeof clean));
 }
 
 void
@@ -168,16 +173,11 @@ ctl_plain_options(struct ctl *ctl, const struct ctl_command *cmd, int argc,
 const char *
 ctl_clean(const char *text, size_t len, char *dst, size_t n)
 {
-	size_t out = 0;
+	struct buf b;
 
-	for (size_t i = 0; i < len && out + 1 < n; i++) {
-		unsigned char c = (unsigned char)text[i];
-		if (c >= 0x80 && c < 0xa0 && i > 0 &&
-		    (unsigned char)text[i - 1] == 0xc2)
-			dst[out - 1] = '?';	/* C1 controls: two bytes */
-		else
-			dst[out++] = c < ' ' || c == 0x7f ? '?' : text[i];
-	}
-	dst[out] = '\0';
+	buf_init(&b, 0);
+	(void)ctl_term_text(&b, text, len, SIZE_MAX);
+	(void)snprintf(dst, n, "%s", buf_cstr(&b));
+	buf_free(&b);
 	return dst;
 }

@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "codec/json.h"
 #include "codec/jsonin.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_ask.h"
@@ -175,9 +176,17 @@ dead_string(struct json_object *o, const char *key)
 {
 	struct json_object *v;
 
-	if (!json_object_object_get_ex(o, key, &v))
+	/* null, too, is there without a text. */
+	if (!json_object_object_get_ex(o, key, &v) || v == NULL)
 		return "";
 	return json_object_get_string(v);
+}
+
+/* The same, as it may go to a terminal. */
+static const char *
+dead_clean(const char *text, char *dst, size_t n)
+{
+	return ctl_clean(text, strlen(text), dst, n);
 }
 
 static size_t
@@ -221,7 +230,7 @@ static int
 dead_do_list(struct dead *d)
 {
 	int status = CTL_OK;
-	char run[300];
+	char letter[300], answer[40], kind[40], run[300];
 
 	for (size_t i = 0; i < d->n; i++) {
 		struct json_object *o = dead_read(d, d->names[i]);
@@ -229,16 +238,18 @@ dead_do_list(struct dead *d)
 			status = CTL_REFUSED;
 			continue;
 		}
-		const char *id = dead_string(o, "runId");
 		if (d->ctl->json) {
 			dead_list_json(d->names[i], o);
 			json_object_put(o);
 			continue;
 		}
 		(void)printf("%s  status %s  %zu event%s  %s %s\n",
-		    d->names[i], dead_string(o, "status"), dead_count(o),
-		    dead_count(o) == 1 ? "" : "s", dead_string(o, "kind"),
-		    ctl_clean(id, strlen(id), run, sizeof run));
+		    dead_clean(d->names[i], letter, sizeof letter),
+		    dead_clean(dead_string(o, "status"), answer,
+		    sizeof answer), dead_count(o),
+		    dead_count(o) == 1 ? "" : "s",
+		    dead_clean(dead_string(o, "kind"), kind, sizeof kind),
+		    dead_clean(dead_string(o, "runId"), run, sizeof run));
 		json_object_put(o);
 	}
 	if (d->n == 0 && !d->ctl->quiet && !d->ctl->json)
@@ -267,6 +278,29 @@ dead_do_show(struct dead *d, const char *name)
 	return CTL_OK;
 }
 
+static void
+dead_tell_deleted(const struct dead *d, const char *name)
+{
+	struct buf b, json;
+	char clean[300];
+
+	buf_init(&b, 0);
+	if (d->ctl->json) {
+		buf_init(&json, 0);
+		buf_puts(&json, "{\"deleted\":");
+		json_put_string(&json, name, strlen(name));
+		buf_puts(&json, "}");
+		ctl_term_json(&b, buf_cstr(&json), json.len);
+		buf_free(&json);
+	} else {
+		buf_printf(&b, "deleted %s", dead_clean(name, clean,
+		    sizeof clean));
+	}
+	buf_putc(&b, '\n');
+	(void)ctl_term_put(&b);
+	buf_free(&b);
+}
+
 static int
 dead_delete(struct dead *d, const char *name)
 {
@@ -279,8 +313,7 @@ dead_delete(struct dead *d, const char *name)
 		return CTL_REFUSED;
 	}
 	if (!d->ctl->quiet)
-		(void)printf(d->ctl->json ? "{\"deleted\":\"%s\"}\n" :
-		    "deleted %s\n", name);
+		dead_tell_deleted(d, name);
 	return CTL_OK;
 }
 

@@ -108,6 +108,7 @@ static int64_t
 flush_line(void *arg, const char *line, size_t len)
 {
 	struct flush *f = arg;
+	struct buf b;
 	struct json_tokener *tok = json_tokener_new();
 	struct json_object *o = json_tokener_parse_ex(tok, line, (int)len);
 
@@ -116,11 +117,15 @@ flush_line(void *arg, const char *line, size_t len)
 		return 0;
 	json_object_put(f->last);
 	f->last = o;
-	if (f->ctl->json && !f->ctl->quiet)
-		(void)printf("%.*s\n", (int)len, line);
-	else if (f->term.tty && !f->ctl->quiet && !f->ctl->json)
+	if (f->ctl->json && !f->ctl->quiet) {
+		buf_init(&b, 0);
+		ctl_term_json(&b, line, len);
+		buf_putc(&b, '\n');
+		(void)ctl_term_put(&b);
+		buf_free(&b);
+	} else if (f->term.tty && !f->ctl->quiet && !f->ctl->json) {
 		flush_bar(f);
-	(void)fflush(stdout);
+	}
 	return 0;
 }
 

@@ -267,6 +267,9 @@ ctl_http_ask(struct ctl_http *h, bool post, const char *target,
 	int r = http_perform(h, post, target, why);
 	if (r != CTL_OK)
 		return r;
+	if (h->answer.len == 0)
+		return why_set(why, CTL_UNREACHABLE, "lumnid has stopped "
+		    "before it had answered");
 	*ret = json_tokener_parse(buf_cstr(&h->answer));
 	if (*ret == NULL)
 		return why_set(why, CTL_UNREACHABLE, "an answer that is no "

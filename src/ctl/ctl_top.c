@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/units.h"
+#include "codec/json.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_http.h"
 #include "ctl/ctl_screen.h"
@@ -38,7 +39,8 @@ static const char top_usage[] =
     "  -n, --count N        end after so many looks\n"
     CTL_USAGE_TEXT
     "\n"
-    "It needs a terminal, except with --json, which prints a line for each look.\n";
+    "It needs a terminal, except with --json, which prints a line for each look:\n"
+    "{\"status\":...,\"runs\":...}, or {\"error\":...} while lumnid is away.\n";
 
 struct top {
 	const struct ctl *ctl;
@@ -49,6 +51,7 @@ struct top {
 	const char	*by;
 	int64_t		 interval_ms;
 	uint64_t	 count;		/* looks left; 0: no end */
+	int		 last;		/* the status of the newest look */
 	bool		 raw;		/* the terminal is ours */
 };
 
@@ -221,6 +224,19 @@ top_print_json(struct buf *b, struct json_object *st, struct json_object *page)
 	json_object_put(o);
 }
 
+static void
+top_print_error(struct buf *b, const char *text)
+{
+	struct buf json;
+
+	buf_init(&json, 0);
+	buf_puts(&json, "{\"error\":");
+	json_put_string(&json, text, strlen(text));
+	buf_puts(&json, "}\n");
+	ctl_term_json(b, buf_cstr(&json), json.len);
+	buf_free(&json);
+}
+
 /* Ask and draw. A lumnid that is away is shown, and waited for. */
 static int
 top_look(struct top *t, bool first)
@@ -231,13 +247,16 @@ top_look(struct top *t, bool first)
 	int r = top_ask(t, &st, &page, &why);
 
 	/* Nothing to wait for: it was never there. */
-	if (r != CTL_OK && (first || t->ctl->json)) {
+	if (r != CTL_OK && first) {
 		top_leave(t);
 		ctl_error("%s", why.text);
 		return r;
 	}
+	t->last = r;
 	buf_init(&b, 0);
-	if (r != CTL_OK) {
+	if (r != CTL_OK && t->ctl->json) {
+		top_print_error(&b, why.text);
+	} else if (r != CTL_OK) {
 		(void)ctl_term_text(&b, why.text, strlen(why.text),
 		    t->term.width);
 		buf_putc(&b, '\n');
@@ -344,7 +363,7 @@ top_watch(struct top *t)
 	}
 	top_leave(t);
 	ctl_http_free(t->http);
-	return r;
+	return r == CTL_OK && t->ctl->json ? t->last : r;
 }
 
 static int

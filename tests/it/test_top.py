@@ -202,6 +202,31 @@ def test_json(t):
     t.equal(done.returncode, 2)
 
 
+def test_json_away(t):
+    """A lumnid that goes away is told of, and waited for: it ended here."""
+    start(t)
+    with subprocess.Popen(
+            [program("lumnictl"), "--socket", t.stream_path, "top", "--json",
+             "-i", "100ms"], stdout=subprocess.PIPE, text=True) as p:
+        def until(key):
+            for line in p.stdout:
+                if key in json.loads(line):
+                    return
+            raise Failure(f"no look with {key}: it ended")
+        try:
+            until("status")
+            t.daemon.stop()
+            until("error")
+            t.lumnid()
+            until("status")
+        finally:
+            p.kill()
+    t.daemon.stop()
+    done = t.run(program("lumnictl"), "--socket", t.stream_path, "top",
+                 "--json", "--count", "3")
+    t.equal((done.returncode, done.stdout), (3, ""))
+
+
 def test_colours(t):
     """On a terminal, unless NO_COLOR says no; cut at its width."""
     start(t)
