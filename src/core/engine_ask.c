@@ -4,11 +4,16 @@
  */
 #include "core/engine_ask.h"
 
+#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "codec/event.h"
 #include "core/engine_int.h"
 
 #define ASK_STEPS	256	/* of a walk, in one call */
+#define ASK_RUNS	2048	/* looked at in one step */
 
 /* --- open runs ------------------------------------------------------------ */
 
@@ -61,99 +66,26 @@ ask_page_first(const struct engine *e, const struct engine_page *page)
 	return r;
 }
 
-static uint64_t
-ask_weight(const struct engine_run *r, enum engine_order order)
-{
-	return order == ENGINE_BY_EVENTS ? r->events : r->bytes;
-}
-
-/* Put one into the n largest, a heap with the least of them in front. */
-static size_t
-ask_heap_put(struct engine_run *heap, size_t used, size_t n,
-    const struct engine_run *r, enum engine_order order)
-{
-	uint64_t w = ask_weight(r, order);
-	size_t i;
-
-	if (used < n) {
-		for (i = used; i > 0 &&
-		    ask_weight(&heap[(i - 1) / 2], order) > w; i = (i - 1) / 2)
-			heap[i] = heap[(i - 1) / 2];
-		heap[i] = *r;
-		return used + 1;
-	}
-	if (w <= ask_weight(&heap[0], order))
-		return used;
-	for (i = 0;;) {
-		size_t k = 2 * i + 1;
-
-		if (k + 1 < n && ask_weight(&heap[k + 1], order) <
-		    ask_weight(&heap[k], order))
-			k++;
-		if (k >= n || ask_weight(&heap[k], order) >= w)
-			break;
-		heap[i] = heap[k];
-		i = k;
-	}
-	heap[i] = *r;
-	return used;
-}
-
-/* The largest first. */
-static void
-ask_heap_sort(struct engine_run *heap, size_t n, enum engine_order order)
-{
-	while (n > 1) {
-		struct engine_run least = heap[0], last = heap[--n];
-		size_t i, k;
-
-		for (i = 0; (k = 2 * i + 1) < n; i = k) {
-			if (k + 1 < n && ask_weight(&heap[k + 1], order) <
-			    ask_weight(&heap[k], order))
-				k++;
-			if (ask_weight(&heap[k], order) >=
-			    ask_weight(&last, order))
-				break;
-			heap[i] = heap[k];
-		}
-		heap[i] = last;
-		heap[n] = least;
-	}
-}
-
 size_t
 engine_runs(struct engine *e, enum engine_order order,
     const struct engine_page *page, struct now now, struct engine_run *ret,
     size_t n)
 {
 	const struct run *r;
-	struct engine_run one;
 	size_t used = 0;
 
-	if (n == 0)
-		return 0;
-	switch (order) {
-	case ENGINE_BY_AGE:
-	case ENGINE_ORDERS:
-		r = ask_page_first(e, page);
-		for (; r != NULL && used < n; r = runs_age_next(r))
-			ask_run(r, now, &ret[used++]);
-		break;
-	case ENGINE_BY_RECENT:
+	if (order == ENGINE_BY_RECENT) {
 		r = runs_idle_last(e->runs);
 		for (; r != NULL && used < n; r = runs_idle_prev(r))
 			ask_run(r, now, &ret[used++]);
-		break;
-	case ENGINE_BY_EVENTS:
-	case ENGINE_BY_BYTES:
-		for (r = runs_age_first(e->runs); r != NULL;
-		    r = runs_age_next(r)) {
-			ask_run(r, now, &one);
-			used = ask_heap_put(ret, used, n, &one, order);
-		}
-		ask_heap_sort(ret, used, order);
-		break;
+		return used;
 	}
+	assert(order == ENGINE_BY_AGE);
+	if (n == 0)
+		return 0;
+	r = ask_page_first(e, page);
+	for (; r != NULL && used < n; r = runs_age_next(r))
+		ask_run(r, now, &ret[used++]);
 	return used;
 }
 
@@ -168,6 +100,125 @@ engine_run_find(struct engine *e, const char *runid, size_t len,
 	ask_run(r, now, ret);
 	return true;
 }
+
+/* --- the largest ---------------------------------------------------------- */
+
+/* By its id: it may be gone at the next step. */
+struct ask_large {
+	uint64_t	weight;
+	uint16_t	runid_len;
+	char		runid[EVENT_RUNID_MAX + 1];
+};
+
+struct engine_top {
+	enum engine_order order;
+	size_t		 n;		/* that are wanted */
+	size_t		 used;
+	size_t		 buckets;	/* of the table that `at` is of */
+	size_t		 at;
+	struct ask_large **heap;	/* the least in front */
+};
+
+struct engine_top *
+engine_top_begin(enum engine_order order, size_t n)
+{
+	struct engine_top *t = mem_zalloc(sizeof *t);
+
+	t->order = order;
+	t->n = n;
+	t->heap = mem_zalloc((n + 1) * sizeof(struct ask_large *));
+	return t;
+}
+
+void
+engine_top_free(struct engine_top *t)
+{
+	for (size_t i = 0; i < t->used; i++)
+		free(t->heap[i]);
+	free(t->heap);
+	free(t);
+}
+
+static void
+ask_large_set(struct ask_large *l, uint64_t weight, const struct run *r)
+{
+	l->weight = weight;
+	l->runid_len = r->runid_len;
+	memcpy(l->runid, r->runid, r->runid_len);
+}
+
+/* Put `l` into the heap of n, whose place i is free, from there downwards. */
+static void
+ask_heap_sink(struct ask_large **heap, size_t n, size_t i, struct ask_large *l)
+{
+	size_t k;
+
+	for (; (k = 2 * i + 1) < n; i = k) {
+		if (k + 1 < n && heap[k + 1]->weight < heap[k]->weight)
+			k++;
+		if (heap[k]->weight >= l->weight)
+			break;
+		heap[i] = heap[k];
+	}
+	heap[i] = l;
+}
+
+static void
+ask_heap_put(void *arg, const struct run *r)
+{
+	struct engine_top *t = arg;
+	uint64_t w = t->order == ENGINE_BY_EVENTS ? r->n : r->json_bytes;
+	size_t i = t->used;
+
+	if (t->used == t->n) {
+		if (t->n == 0 || w <= t->heap[0]->weight)
+			return;
+		ask_large_set(t->heap[0], w, r);
+		ask_heap_sink(t->heap, t->n, 0, t->heap[0]);
+		return;
+	}
+	struct ask_large *l = mem_alloc(sizeof *l);
+	ask_large_set(l, w, r);
+	for (t->used++; i > 0 && t->heap[(i - 1) / 2]->weight > w;
+	    i = (i - 1) / 2)
+		t->heap[i] = t->heap[(i - 1) / 2];
+	t->heap[i] = l;
+}
+
+bool
+engine_top_step(struct engine *e, struct engine_top *t)
+{
+	if (runs_buckets(e->runs) != t->buckets) {
+		/* The table has grown or shrunk: from the beginning. */
+		while (t->used > 0)
+			free(t->heap[--t->used]);
+		t->at = 0;
+		t->buckets = runs_buckets(e->runs);
+	}
+	return runs_walk(e->runs, &t->at, ASK_RUNS, ask_heap_put, t);
+}
+
+size_t
+engine_top_get(struct engine *e, struct engine_top *t, struct now now,
+    struct engine_run *ret)
+{
+	struct ask_large **heap = t->heap;
+	size_t got = 0;
+
+	/* Sorted in place: the least goes behind the others. */
+	for (size_t n = t->used; n > 1; n--) {
+		struct ask_large *least = heap[0], *last = heap[n - 1];
+
+		ask_heap_sink(heap, n - 1, 0, last);
+		heap[n - 1] = least;
+	}
+	for (size_t i = 0; i < t->used; i++)
+		got += engine_run_find(e, heap[i]->runid, heap[i]->runid_len,
+		    now, &ret[got]);
+	return got;
+}
+
+/* --- one run -------------------------------------------------------------- */
 
 /* The place of the first event behind this lsn; they are in order. */
 static uint32_t

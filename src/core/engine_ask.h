@@ -48,14 +48,26 @@ struct engine_page {
 };
 
 /*
- * At most n open runs, in this order, to ret; returns how many. page may be
- * NULL; it is obeyed by ENGINE_BY_AGE. A run that is open all the while is on
- * one of the pages. Touches each open run, so it costs milliseconds where there
- * are 100,000.
+ * At most n open runs, by age or the newest first, to ret; returns how many.
+ * page may be NULL; it is obeyed by ENGINE_BY_AGE. A run that is open all the
+ * while is on one of the pages.
  */
 size_t	engine_runs(struct engine *, enum engine_order,
 	    const struct engine_page *, struct now, struct engine_run *ret,
 	    size_t n) MUSTUSE;
+/*
+ * The n largest, by events or bytes. All open runs have to be looked at, so it
+ * is done in steps: call engine_top_step() until it returns false, then
+ * engine_top_get(). What happens between two steps may be seen or not.
+ */
+struct engine_top;
+struct engine_top *engine_top_begin(enum engine_order, size_t n);
+bool	engine_top_step(struct engine *, struct engine_top *) MUSTUSE;
+/* The largest first, of those still open; returns how many. */
+size_t	engine_top_get(struct engine *, struct engine_top *, struct now,
+	    struct engine_run *ret) MUSTUSE;
+void	engine_top_free(struct engine_top *);
+
 /* One of them; false: it is not open. */
 bool	engine_run_find(struct engine *, const char *runid, size_t len,
 	    struct now, struct engine_run *ret) MUSTUSE;

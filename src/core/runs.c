@@ -359,6 +359,26 @@ runs_age_first(const struct runs *rs)
 	return rs->age.head;
 }
 
+bool
+runs_walk(const struct runs *rs, size_t *at, size_t some,
+    void (*fn)(void *, const struct run *), void *arg)
+{
+	size_t told = 0, end = *at + some;
+
+	/* Empty buckets are work, too. */
+	for (; *at < rs->buckets_n && *at < end && told < some; (*at)++)
+		for (const struct run *r = rs->buckets[*at]; r != NULL;
+		    r = r->hash_next, told++)
+			fn(arg, r);
+	return *at < rs->buckets_n;
+}
+
+size_t
+runs_buckets(const struct runs *rs)
+{
+	return rs->buckets_n;
+}
+
 size_t
 runs_count(const struct runs *rs)
 {

@@ -96,6 +96,17 @@ struct run	*runs_age_next(const struct run *);
 struct run	*runs_idle_last(const struct runs *);
 struct run	*runs_idle_prev(const struct run *);
 
+/*
+ * Walk the table in pieces: fn is told of the runs of the buckets from *at on,
+ * of `some` runs or a few more; *at moves (begin with 0). Returns false at the
+ * end. Runs may open and close between two pieces; but when runs_buckets()
+ * changes, *at means nothing any more. fn does not change the table.
+ */
+bool		 runs_walk(const struct runs *, size_t *at, size_t some,
+		    void (*fn)(void *, const struct run *), void *arg)
+		    MUSTUSE;
+size_t		 runs_buckets(const struct runs *);
+
 size_t		 runs_count(const struct runs *);
 uint64_t	 runs_events(const struct runs *);
 uint64_t	 runs_bytes(const struct runs *);	/* of JSON */

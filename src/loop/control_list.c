@@ -69,6 +69,50 @@ list_put_runs(struct control *c, struct buf *b, const struct engine_run *runs,
 	buf_puts(b, "}\n");
 }
 
+/* The largest: all have to be looked at, some in each turn. */
+struct list_top {
+	struct control_stream	 s;	/* first */
+	struct engine_top	*top;
+	size_t			 n;
+};
+
+static enum control_fill
+top_fill(struct control_stream *s, struct buf *b, struct now now)
+{
+	struct list_top *l = (struct list_top *)s;
+	struct engine *e = loop_engine(s->c->loop);
+
+	if (engine_top_step(e, l->top))
+		return CONTROL_MORE;
+	struct engine_run *runs = mem_alloc((l->n + 1) * sizeof *runs);
+	size_t got = engine_top_get(e, l->top, now, runs);
+	list_put_runs(s->c, b, runs, got, false);
+	free(runs);
+	return CONTROL_END;
+}
+
+static void
+top_free(struct control_stream *s)
+{
+	struct list_top *l = (struct list_top *)s;
+
+	engine_top_free(l->top);
+	free(l);
+}
+
+static void
+list_do_top(struct control *c, struct evhttp_request *req,
+    enum engine_order order, size_t n)
+{
+	struct list_top *l = mem_zalloc(sizeof *l);
+
+	l->s.fill = top_fill;
+	l->s.free = top_free;
+	l->top = engine_top_begin(order, n);
+	l->n = n;
+	control_stream_begin(c, req, &l->s);
+}
+
 void
 control_do_runs(struct control *c, struct evhttp_request *req,
     struct evkeyvalq *query)
@@ -88,6 +132,10 @@ control_do_runs(struct control *c, struct evhttp_request *req,
 	    !list_number(req, query, "mark", UINT64_MAX, &page.mark) ||
 	    !control_run_param(req, query, &page.runid, &page.runid_len))
 		return;
+	if (order == ENGINE_BY_EVENTS || order == ENGINE_BY_BYTES) {
+		list_do_top(c, req, order, (size_t)n);
+		return;
+	}
 	if (page.runid == NULL)
 		page.runid = "";
 	struct engine_run *runs = mem_alloc((n + 1) * sizeof *runs);

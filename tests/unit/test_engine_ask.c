@@ -70,6 +70,23 @@ answer_all(struct world *w, int status, bool take)
 	world_turn(w);
 }
 
+static size_t
+largest(struct world *w, enum engine_order order, struct engine_run *ret,
+    size_t n, unsigned *ret_steps)
+{
+	struct engine_top *top = engine_top_begin(order, n);
+	unsigned steps = 1;
+	size_t got;
+
+	while (engine_top_step(w->engine, top))
+		steps++;
+	got = engine_top_get(w->engine, top, w->now, ret);
+	engine_top_free(top);
+	if (ret_steps != NULL)
+		*ret_steps = steps;
+	return got;
+}
+
 /* --- listings ------------------------------------------------------------- */
 
 START_TEST(runs_in_order)
@@ -92,15 +109,76 @@ START_TEST(runs_in_order)
 	for (unsigned i = 1; i < 20; i++)
 		ck_assert_int_le(r[i - 1].idle_ms, r[i].idle_ms);
 	/* The k largest, whatever k is. */
-	for (size_t k = 1; k <= 21; k++) {
-		size_t n = engine_runs(w->engine, ENGINE_BY_EVENTS, NULL,
-		    w->now, r, k);
+	for (size_t k = 0; k <= 21; k++) {
+		size_t n = largest(w, ENGINE_BY_EVENTS, r, k, NULL);
 		ck_assert_uint_eq(n, k < 20 ? k : 20);
 		for (unsigned i = 0; i < n; i++)
 			ck_assert_uint_eq(r[i].events, 20 - i);
+		n = largest(w, ENGINE_BY_BYTES, r, k, NULL);
+		for (unsigned i = 1; i < n; i++)
+			ck_assert_uint_ge(r[i - 1].bytes, r[i].bytes);
 	}
-	ck_assert_uint_eq(engine_runs(w->engine, ENGINE_BY_BYTES, NULL, w->now,
-	    r, 0), 0);
+	close_world(w);
+}
+END_TEST
+
+/* n events of run i, of which there may be more than a world keeps. */
+static void
+take(struct world *w, unsigned i, unsigned n)
+{
+	struct event_ack ack;
+	struct why why;
+	struct buf b;
+
+	buf_init(&b, 0);
+	buf_printf(&b, "\x82\xa5runId\xa6x%05u\xa6" "events%c", i, 0x90 | n);
+	for (unsigned k = 0; k < n; k++)
+		buf_put(&b, "\x81\xa1n\x01", 4);
+	ck_assert_int_eq(engine_take(w->engine, BOOKS_STREAM, 0, b.data,
+	    b.len, w->now, &ack, &why), EVENT_OK);
+	buf_free(&b);
+}
+
+/* What a turn may look at is bounded; runs come and go, and the table grows. */
+START_TEST(largest_in_steps)
+{
+	struct world *w = open_world("");
+	struct engine_run r[3];
+	struct engine_top *top;
+	unsigned steps;
+
+	for (unsigned i = 0; i < 6000; i++)
+		take(w, i, i == 3000 ? 9 : i == 4000 ? 7 : i % 5 + 1);
+	ck_assert_uint_eq(largest(w, ENGINE_BY_EVENTS, r, 3, &steps), 3);
+	ck_assert_uint_ge(steps, 3);
+	ck_assert_uint_eq(r[0].events, 9);
+	ck_assert_uint_eq(r[1].events, 7);
+	ck_assert_uint_eq(r[2].events, 5);
+
+	top = engine_top_begin(ENGINE_BY_EVENTS, 3);
+	ck_assert(engine_top_step(w->engine, top));
+	ck_assert_uint_eq(engine_flush_runs(w->engine, r[0].runid,
+	    r[0].runid_len, w->now), 1);
+	world_turn(w);
+	for (unsigned i = 6000; i < 9000; i++)
+		take(w, i, i == 8000 ? 8 : 1);
+	while (engine_top_step(w->engine, top))
+		continue;
+	ck_assert_uint_eq(engine_top_get(w->engine, top, w->now, r), 3);
+	ck_assert_uint_eq(r[0].events, 8);
+	ck_assert_uint_eq(r[1].events, 7);
+	engine_top_free(top);
+
+	/* Gone since it was looked at: left out. */
+	top = engine_top_begin(ENGINE_BY_EVENTS, 2);
+	while (engine_top_step(w->engine, top))
+		continue;
+	ck_assert_uint_eq(engine_flush_runs(w->engine, r[0].runid,
+	    r[0].runid_len, w->now), 1);
+	world_turn(w);
+	ck_assert_uint_eq(engine_top_get(w->engine, top, w->now, r), 1);
+	ck_assert_uint_eq(r[0].events, 7);
+	engine_top_free(top);
 	close_world(w);
 }
 END_TEST
@@ -461,6 +539,7 @@ int
 main(void)
 {
 	return unit_run("engine_ask", (const TTest *const[]){ runs_in_order,
+	    largest_in_steps,
 	    runs_in_pages, events_of_a_run, batches_that_wait, flush_one,
 	    flush_all, flush_hurries, flush_is_held, flush_over_a_revert,
 	    pause_outlives, rates, NULL });
