@@ -272,6 +272,21 @@ engine_trim(struct engine *e, struct now now)
 		    LU("repeated", swallowed));
 }
 
+/* Not in each turn: the whole directory is looked at. */
+static void
+engine_prune_failed(struct engine *e, struct now now)
+{
+	uint64_t n;
+
+	e->prune_retry = mono_add_ms(now.mono, ENGINE_PRUNE_RETRY_MS);
+	if (log_limit_hit(&e->prune_limit, now.mono.us, &n))
+		log_error("dead_letters_not_deleted",
+		    LU("bytes", dead_stats(e->dead).bytes),
+		    LU("limit", e->conf->storage.dead_max),
+		    LS("error", "storage.dead_max is exceeded, and letters "
+		    "cannot be deleted"), LU("repeated", n));
+}
+
 /* Dead letters have limits too; what goes is counted. */
 static void
 engine_prune(struct engine *e, struct now now)
@@ -285,11 +300,14 @@ engine_prune(struct engine *e, struct now now)
 	if (max_ms == 0 || !age_limit(&e->dead_age, now, max_ms, &oldest))
 		oldest.us = INT64_MIN;
 	if (now.mono.us < e->prune_next.us &&
-	    dead_stats(e->dead).bytes <= conf->storage.dead_max)
+	    (dead_stats(e->dead).bytes <= conf->storage.dead_max ||
+	    now.mono.us < e->prune_retry.us))
 		return;
 	e->prune_next = mono_add_ms(now.mono, max_ms > 0 &&
 	    max_ms < ENGINE_PRUNE_MS ? max_ms : ENGINE_PRUNE_MS);
 	uint64_t n = dead_prune(e->dead, conf->storage.dead_max, oldest);
+	if (dead_stats(e->dead).bytes > conf->storage.dead_max)
+		engine_prune_failed(e, now);
 	if (n == 0)
 		return;
 	e->books.total[BOOKS_DEAD_DELETED] += n;

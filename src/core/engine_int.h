@@ -26,6 +26,7 @@
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
 #define ENGINE_SPACE_MS		1000	/* between looks at free space */
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)
+#define ENGINE_PRUNE_RETRY_MS	10000	/* where letters could not go */
 #define ENGINE_SEALS_PER_TURN	512
 #define ENGINE_FREE_MAX		(256ull << 20)
 #define ENGINE_TRIM_BYTES	(1u << 20)	/* taken between two trims */
@@ -117,7 +118,7 @@ struct engine {
 	char			 storage_why[256];
 	struct mono		 storage_retry;
 	struct mono		 space_next;
-	struct mono		 prune_next, save_next, age_next;
+	struct mono		 prune_next, prune_retry, save_next, age_next;
 	uint64_t		 trimmed;	/* books.bytes at the last trim */
 	struct age		 age, dead_age;	/* of storage.max_age, ... */
 	bool			 below_floor;
@@ -126,6 +127,7 @@ struct engine {
 	bool			 seal_blocked;	/* until seal_retry */
 	struct mono		 seal_retry;
 	struct log_limit	 storage_limit, spool_limit, trim_limit;
+	struct log_limit	 prune_limit;
 
 	struct engine_flush	*flushes;	/* that somebody follows */
 	struct engine_aside	*aside;		/* NULL: none is taken over */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/sys.h"
 #include "core/engine_int.h"
 #include "tests/unit/tmpdir.h"
 #include "tests/unit/world.h"
@@ -49,6 +50,56 @@ only_request(struct world *w)
 	ck_assert_uint_eq(world_requests(w, at), 1);
 	return &w->request[at[0]];
 }
+
+static struct sys	blocked;
+static unsigned		listed;
+
+static int
+blocked_unlinkat(int fd, const char *name, int flags)
+{
+	return -EPERM;
+}
+
+static int
+counted_list(int fd, int (*fn)(void *, const char *), void *arg)
+{
+	listed++;
+	return sys_kernel.list(fd, fn, arg);
+}
+
+/*
+ * Letters beyond their limit that cannot be deleted: the directory was listed,
+ * and each file looked at, in every turn.
+ */
+START_TEST(letters_that_cannot_go)
+{
+	struct world *w = world_new(40, dir, "");
+	size_t at[WORLD_REQUESTS];
+
+	blocked = sys_kernel;
+	blocked.unlinkat = blocked_unlinkat;
+	blocked.list = counted_list;
+	w->conf->storage.dead_max = 1;
+	world_send(w, 0, 1, true, false);
+	world_turn(w);
+	world_turn(w);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_set_dead(w, 0, 0);
+	sys = &blocked;
+	world_answer(w, at[0], 422, false, NULL);
+	for (int i = 0; i < 50; i++)
+		world_turn(w);
+	ck_assert_uint_eq(status(w).dead_letters, 1);
+	ck_assert_uint_ge(listed, 1);
+	ck_assert_uint_le(listed, 2);
+	/* It is tried again, and then it works. */
+	sys = &sys_kernel;
+	world_sleep(w, ENGINE_PRUNE_RETRY_MS + 1);
+	world_turn(w);
+	ck_assert_uint_eq(status(w).dead_letters, 0);
+	world_free(w);
+}
+END_TEST
 
 START_TEST(end_seals_at_once)
 {
@@ -590,6 +641,7 @@ main(void)
 	log_set_sink(world_no_log, NULL);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, letters_that_cannot_go);
 	tcase_add_test(tc, end_seals_at_once);
 	tcase_add_test(tc, idle_age_and_size_seal);
 	tcase_add_test(tc, ack_follows_the_sync);
