@@ -210,6 +210,39 @@ lumnid_load(void *arg, struct conf **ret, struct why *why)
 	return 0;
 }
 
+/*
+ * A key that is missing at the start is a mistake in the configuration. Only a
+ * freshly installed service may wait for its key: it keeps what it gets.
+ */
+static int
+lumnid_check_key(const struct conf *conf, struct why *why)
+{
+	char key[4096];
+	int r = conf_api_key(conf, key, sizeof key, NULL, why);
+
+	explicit_bzero(key, sizeof key);
+	return r < 0 && conf_key_is_credential(conf) ? 0 : r;
+}
+
+/* Run until a signal; the exit status. */
+static int
+lumnid_run(struct lumnid_options *o, struct conf *conf)
+{
+	struct why why;
+	int status = 0;
+
+	if (lumnid_check_key(conf, &why) < 0) {
+		conf_free(conf);
+		status = 2;
+	} else if (lumnid_make_own(o, conf, &why) < 0 ||
+	    daemon_run(conf, lumnid_load, o, &why) < 0) {
+		status = 1;
+	}
+	if (status != 0)
+		(void)fprintf(stderr, "lumnid: %s\n", why.text);
+	return status;
+}
+
 /* Returns -1 to go on, or the exit status. */
 static int
 lumnid_parse(int argc, char **argv, struct lumnid_options *o)
@@ -361,10 +394,7 @@ main(int argc, char **argv)
 		conf_free(conf);
 		return lumnid_flush(0);
 	}
-	status = lumnid_make_own(&o, conf, &why) < 0 ||
-	    daemon_run(conf, lumnid_load, &o, &why) < 0 ? 1 : 0;
-	if (status != 0)
-		(void)fprintf(stderr, "lumnid: %s\n", why.text);
+	status = lumnid_run(&o, conf);
 	secret_unref(o.env_key);
 	return status;
 }

@@ -1,4 +1,4 @@
-/* books: the words for the counters. */
+/* books: what is said of the counters in more than one place. */
 #include "core/books.h"
 
 const char *
@@ -21,4 +21,11 @@ books_input_name(enum books_input in)
 		break;
 	}
 	return "unknown";
+}
+
+void
+books_refuse(struct books *bk, enum books_input in, enum event_code code)
+{
+	bk->total[BOOKS_REFUSED + (unsigned)code]++;
+	bk->total[BOOKS_REFUSED_BY + (unsigned)in]++;
 }

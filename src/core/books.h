@@ -43,6 +43,7 @@ enum books_total {
 	BOOKS_ACCEPTED_BY = 8 + 32,	/* + enum books_input; events */
 	BOOKS_DEAD_DELETED = 48,	/* events of letters past their limits */
 	BOOKS_PAUSES = 49,		/* pauses and resumes: odd means paused */
+	BOOKS_REFUSED_BY = 50,		/* + enum books_input; messages */
 	BOOKS_TOTALS = 64
 };
 
@@ -62,6 +63,9 @@ struct books {
 	struct hist	delivered;		/* batch sealed to its 2xx */
 	struct hist	synced;			/* sync rounds */
 };
+
+/* A message of this input was refused, for this reason (not EVENT_OK). */
+void	books_refuse(struct books *, enum books_input, enum event_code);
 
 /* One side of the books: of events, or of records. */
 struct books_ledger {

@@ -254,7 +254,7 @@ engine_take(struct engine *e, enum books_input in, uint64_t peer,
 	bool again = in == BOOKS_STREAM && m->ack.len == 0 &&
 	    (code == EVENT_FULL || code == EVENT_DEGRADED);
 	if (code != EVENT_OK && !again)
-		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+		books_refuse(&e->books, in, code);
 	if (len > ENGINE_BUFFER_BYTES)
 		event_message_trim(m);
 	return code;
@@ -284,7 +284,7 @@ engine_take_entry(struct engine *e, enum books_input in,
 	if (code == EVENT_OK)
 		code = engine_take_events(e, in, 0, now, why);
 	if (code != EVENT_OK && !engine_is_passing(code))
-		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+		books_refuse(&e->books, in, code);
 	if (rec->len > ENGINE_BUFFER_BYTES)
 		event_message_trim(m);
 	return code;
@@ -323,7 +323,7 @@ engine_take_drop(struct engine *e, uint64_t peer, const char *name,
 		    why);
 	}
 	if (code != EVENT_OK && !engine_is_passing(code))
-		e->books.total[BOOKS_REFUSED + (unsigned)code]++;
+		books_refuse(&e->books, BOOKS_INBOX, code);
 	if (len > ENGINE_BUFFER_BYTES)
 		event_message_trim(m);
 	return code;

@@ -107,6 +107,11 @@ metrics_inputs(struct buf *b, const struct books *bk)
 	for (int i = 1; i < EVENT_CODES; i++)
 		metrics_label(b, name, "code", event_code_name(
 		    (enum event_code)i), bk->total[BOOKS_REFUSED + i]);
+	name = "lumnid_input_messages_refused_total";
+	metrics_head(b, name, "counter", "Messages refused, by input.");
+	for (int i = 0; i < BOOKS_INPUTS; i++)
+		metrics_label(b, name, "input", books_input_name(
+		    (enum books_input)i), bk->total[BOOKS_REFUSED_BY + i]);
 	name = "lumnid_kernel_dropped_datagrams_total";
 	metrics_head(b, name, "counter", "Datagrams that the kernel dropped "
 	    "before lumnid saw them (SO_RXQ_OVFL).");
@@ -136,7 +141,7 @@ metrics_redact(struct buf *b, const struct engine *e)
 
 static void
 metrics_runs(struct buf *b, const struct books *bk,
-    const struct engine_status *st)
+    const struct engine_status *st, int64_t sync_ms)
 {
 	const char *name = "lumnid_seals_total";
 
@@ -164,6 +169,9 @@ metrics_runs(struct buf *b, const struct books *bk,
 	    "message to its ack.", &bk->durable);
 	metrics_hist(b, "lumnid_sync_seconds", "Duration of sync rounds.",
 	    &bk->synced);
+	metrics_gauge(b, "lumnid_sync_under_way_seconds", "How long the sync "
+	    "round under way has taken; 0 when there is none.",
+	    (double)sync_ms / 1e3);
 	metrics_counter(b, "lumnid_sync_errors_total",
 	    "Sync rounds that failed.", bk->sync_errors);
 	metrics_gauge(b, "lumnid_storage_ok", "1 while messages are taken; 0 "
@@ -177,12 +185,25 @@ metrics_runs(struct buf *b, const struct books *bk,
 	    "nothing.", (double)st->newer_bytes);
 }
 
+/*
+ * For how long has work waited without a success? Where none waited before,
+ * that begins with the work, not with the last success.
+ */
+static int64_t
+metrics_stalled_ms(const struct engine_status *st)
+{
+	int64_t ms = st->oldest_waiting_ms < 0 ? 0 : st->oldest_waiting_ms;
+
+	if (st->last_success_ms >= 0 && st->last_success_ms < ms)
+		ms = st->last_success_ms;
+	return ms;
+}
+
 static void
 metrics_upstream(struct buf *b, const struct books *bk,
     const struct engine_status *st)
 {
 	const char *name = "lumnid_upstream_answers_total";
-	bool waits = st->waiting_batches + st->waiting_records > 0;
 
 	metrics_gauge(b, "lumnid_spool_batches", "Batches that wait.",
 	    (double)st->waiting_batches);
@@ -195,9 +216,8 @@ metrics_upstream(struct buf *b, const struct books *bk,
 	    st->oldest_waiting_ms < 0 ? 0 :
 	    (double)st->oldest_waiting_ms / 1e3);
 	metrics_gauge(b, "lumnid_stalled_seconds", "Time since the last "
-	    "success while work waits; 0 when none does.", !waits ? 0 :
-	    (double)(st->last_success_ms >= 0 ? st->last_success_ms :
-	    st->oldest_waiting_ms < 0 ? 0 : st->oldest_waiting_ms) / 1e3);
+	    "success while work waits; 0 when none does.",
+	    (double)metrics_stalled_ms(st) / 1e3);
 	metrics_gauge(b, "lumnid_requests_in_flight", "Requests under way.",
 	    (double)st->in_flight);
 	metrics_head(b, name, "counter", "Answers of the upstream, by status; "
@@ -238,6 +258,8 @@ metrics_process(struct buf *b, const struct metrics_process *p)
 	metrics_gauge(b, "lumnid_config_last_reload_success_timestamp_seconds",
 	    "When the configuration in force was taken, seconds since 1970.",
 	    p->config_time);
+	metrics_hist(b, "lumnid_loop_turn_seconds", "Turns of the event loop, "
+	    "without the wait for events.", &p->turns);
 	metrics_gauge(b, "lumnid_connections", "Clients of the stream "
 	    "socket.", (double)p->connections);
 	metrics_head(b, "process_cpu_seconds_total", "counter",
@@ -306,7 +328,7 @@ metrics_prometheus(struct engine *e, const struct metrics_process *p,
 	metrics_inputs(b, bk);
 	metrics_users(b, p->uids);
 	metrics_redact(b, e);
-	metrics_runs(b, bk, &st);
+	metrics_runs(b, bk, &st, engine_sync_age_ms(e, now));
 	metrics_upstream(b, bk, &st);
 	metrics_process(b, p);
 }

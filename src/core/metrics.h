@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "core/engine.h"
+#include "core/hist.h"
 #include "core/uids.h"
 
 /* What only the loop knows. */
@@ -25,6 +26,7 @@ struct metrics_process {
 	uint64_t	 virtual_bytes;
 	uint64_t	 max_fds;
 	const struct uids *uids;	/* or NULL */
+	struct hist	turns;		/* of the loop */
 };
 
 /* Text for GET /metrics. */

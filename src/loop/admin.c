@@ -65,6 +65,7 @@ admin_fds(void)
 static void
 admin_process(struct admin *a, struct metrics_process *p)
 {
+	struct loop_turns turns;
 	struct rusage ru;
 	struct rlimit rl;
 
@@ -79,6 +80,8 @@ admin_process(struct admin *a, struct metrics_process *p)
 		.no_key = status_no_key(a->status),
 		.uids = loop_uids(a->loop),
 	};
+	loop_turns(a->loop, &turns);
+	p->turns = turns.took;
 	admin_memory(p);
 	if (getrlimit(RLIMIT_NOFILE, &rl) == 0)
 		p->max_fds = rl.rlim_cur;
@@ -116,7 +119,10 @@ on_status(void *arg, struct buf *b, const char **type)
 	return 200;
 }
 
-/* That this answers shows that the loop turns; is the thread stuck? */
+/*
+ * That this answers shows that the loop turns; was it stuck just now, so that
+ * the next prober might have got no answer? Is the thread, or the sender?
+ */
 static int
 on_health(void *arg, struct buf *b, const char **type)
 {
@@ -125,12 +131,16 @@ on_health(void *arg, struct buf *b, const char **type)
 	int64_t sync_ms = engine_sync_age_ms(loop_engine(a->loop), now);
 	int64_t sender_ms = engine_sender_overdue_ms(loop_engine(a->loop),
 	    now);
-	bool ok = sync_ms < ADMIN_SYNC_STUCK_MS &&
-	    sender_ms < ADMIN_SENDER_STUCK_MS;
+	struct loop_turns turns;
 
+	loop_turns(a->loop, &turns);
+	bool ok = sync_ms < ADMIN_SYNC_STUCK_MS &&
+	    sender_ms < ADMIN_SENDER_STUCK_MS && turns.stuck_us == 0;
 	buf_printf(b, "{\"healthy\":%s,\"sync_under_way_ms\":%" PRId64
-	    ",\"sender_overdue_ms\":%" PRId64 "}\n",
-	    ok ? "true" : "false", sync_ms, sender_ms);
+	    ",\"sender_overdue_ms\":%" PRId64 ",\"longest_turn_ms\":%" PRId64
+	    ",\"stuck_turn_ms\":%" PRId64 "}\n", ok ? "true" : "false",
+	    sync_ms, sender_ms, turns.longest_us / 1000,
+	    turns.stuck_us / 1000);
 	return ok ? 200 : 503;
 }
 

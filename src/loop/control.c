@@ -283,6 +283,7 @@ on_control_request(struct evhttp_request *req, void *arg)
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
 	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
 
+	loop_poke(c->loop);
 	if (!control_is_allowed(req)) {
 		control_refuse(req, 403, "forbidden", "only root and the user "
 		    "that runs lumnid may use the control socket");

@@ -306,8 +306,9 @@ daemon_turn(void *arg)
 		d->settled = true;
 		d->flush_end = mono_add_ms(now, DAEMON_FLUSH_MS);
 	}
-	if (d->settled && !d->hurry &&
-	    !in_stream_is_flushed(d->stream) && now.us < d->flush_end.us)
+	if (d->settled && !d->hurry && now.us < d->flush_end.us &&
+	    (!in_stream_is_flushed(d->stream) ||
+	    in_http_pending(d->http) != 0))
 		return;
 	loop_quit(d->loop);
 }
@@ -371,20 +372,6 @@ daemon_open_engine(struct daemon *d, struct why *why)
 	if (r == 0)
 		loop_set_engine(d->loop, d->engine);
 	return r;
-}
-
-/*
- * A key that is missing at the start is a mistake in the configuration. Only a
- * freshly installed service may wait for its key: it keeps what it gets.
- */
-static int
-daemon_check_key(const struct conf *conf, struct why *why)
-{
-	char key[4096];
-	int r = conf_api_key(conf, key, sizeof key, NULL, why);
-
-	explicit_bzero(key, sizeof key);
-	return r < 0 && conf_key_is_credential(conf) ? 0 : r;
 }
 
 static size_t
@@ -469,8 +456,7 @@ daemon_open(struct daemon *d, struct why *why)
 
 	daemon_set_log(conf);
 	daemon_raise_nofile(conf);
-	if ((r = daemon_check_key(conf, why)) < 0 ||
-	    (r = loop_new(&d->loop, why)) < 0)
+	if ((r = loop_new(&d->loop, why)) < 0)
 		return r;
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
 	if ((r = daemon_set_signals(d, why)) < 0 ||

@@ -82,7 +82,7 @@ in_dgram_refuse(struct in_dgram_socket *so, enum event_code code,
 {
 	struct engine *engine = loop_engine(so->in->loop);
 
-	engine_books(engine)->total[BOOKS_REFUSED + code]++;
+	books_refuse(engine_books(engine), so->input, code);
 	in_dgram_log_refused(so, event_code_name(code), text);
 }
 

@@ -40,13 +40,17 @@
 #define IN_HTTP_REST_MS		100	/* after running out of files */
 #define IN_HTTP_RETIRE_MS	100	/* for the queue of an old listener */
 
-/* A request that the engine has, or (req NULL) whose client is gone. */
+/*
+ * A request that the engine has, or whose answer is being written, or (req
+ * NULL) whose client is gone.
+ */
 struct http_wait {
 	struct http_wait	*next;
 	uint64_t		 peer;
 	struct evhttp_request	*req;
 	struct in_http		*in;
 	size_t			 events;
+	bool			 answered;
 };
 
 /* A listener of before: its queue is emptied, then it is closed. */
@@ -180,12 +184,26 @@ in_http_status(enum event_code code)
 
 /* --- requests that wait ---------------------------------------------------- */
 
+static struct evhttp_request *in_http_forget(struct in_http *,
+    struct http_wait *);
+
 static void
 on_wait_close(struct evhttp_connection *conn, void *arg)
 {
 	struct http_wait *w = arg;
 
 	w->req = NULL;
+	if (w->answered)
+		(void)in_http_forget(w->in, w);
+}
+
+/* The answer is in the kernel's hands. */
+static void
+on_wait_written(struct evhttp_request *req, void *arg)
+{
+	struct http_wait *w = arg;
+
+	(void)in_http_forget(w->in, w);
 }
 
 static struct http_wait *
@@ -205,7 +223,7 @@ in_http_wait(struct in_http *in, struct evhttp_request *req, size_t events)
 	return w;
 }
 
-/* Forget it; returns the request if its client is still there. */
+/* Forget it; returns the request unless its client is gone. */
 static struct evhttp_request *
 in_http_forget(struct in_http *in, struct http_wait *w)
 {
@@ -217,9 +235,11 @@ in_http_forget(struct in_http *in, struct http_wait *w)
 	*at = w->next;
 	in->waits_n--;
 	free(w);
-	if (req != NULL)
-		evhttp_connection_set_closecb(
-		    evhttp_request_get_connection(req), NULL, NULL);
+	if (req == NULL)
+		return NULL;
+	evhttp_request_set_on_complete_cb(req, NULL, NULL);
+	evhttp_connection_set_closecb(evhttp_request_get_connection(req), NULL,
+	    NULL);
 	return req;
 }
 
@@ -234,12 +254,16 @@ in_http_answer(struct in_http *in, uint64_t peer, enum event_code code,
 		return false;
 	for (w = in->waits; w != NULL && w->peer != peer; w = w->next)
 		continue;
-	if (w == NULL)
+	if (w == NULL || w->answered)
 		return true;
 	size_t events = w->events;
-	struct evhttp_request *req = in_http_forget(in, w);
-	if (req == NULL)
+	struct evhttp_request *req = w->req;
+	if (req == NULL) {
+		(void)in_http_forget(in, w);
 		return true;
+	}
+	w->answered = true;
+	evhttp_request_set_on_complete_cb(req, on_wait_written, w);
 	if (code != EVENT_OK) {
 		in_http_refuse(req, in_http_status(code),
 		    event_code_name(code), text != NULL ? text : "");
@@ -334,6 +358,15 @@ static const struct http_route {
 	{ "/v1/ingest/policies", EVENT_KIND_POLICY, "policy" },
 };
 
+/* What was to be a message is refused; `as`: how it is counted. */
+static void
+in_http_reject(struct in_http *in, struct evhttp_request *req, int status,
+    enum event_code as, const char *code, const char *text)
+{
+	books_refuse(engine_books(loop_engine(in->loop)), BOOKS_HTTP, as);
+	in_http_refuse(req, status, code, text);
+}
+
 /* Decode the body into in->body. False: the request is answered. */
 static bool
 in_http_decode(struct in_http *in, struct evhttp_request *req)
@@ -346,8 +379,9 @@ in_http_decode(struct in_http *in, struct evhttp_request *req)
 	struct why why = { "" };
 
 	if (coding == UNZIP_UNKNOWN) {
-		in_http_refuse(req, 415, "bad_coding", "the content coding is "
-		    "none of identity, gzip, zstd");
+		in_http_reject(in, req, 415, EVENT_NOT_SUPPORTED,
+		    "bad_coding", "the content coding is none of identity, "
+		    "gzip, zstd");
 		return false;
 	}
 	buf_reset(&in->body, 64 * 1024);
@@ -357,11 +391,14 @@ in_http_decode(struct in_http *in, struct evhttp_request *req)
 	if (r == 0)
 		return true;
 	if (r == -ENOBUFS)
-		in_http_refuse(req, 413, "too_large", why.text);
+		in_http_reject(in, req, 413, EVENT_TOO_LARGE, "too_large",
+		    why.text);
 	else if (r == -ENOMEM)
-		in_http_refuse(req, 503, "no_memory", why.text);
+		in_http_reject(in, req, 503, EVENT_NO_MEMORY, "no_memory",
+		    why.text);
 	else
-		in_http_refuse(req, 400, "bad_coding", why.text);
+		in_http_reject(in, req, 400, EVENT_NOT_A_MESSAGE,
+		    "bad_coding", why.text);
 	return false;
 }
 
@@ -390,12 +427,14 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 	    &o, &at, &why) < 0) {
 		(void)snprintf(text, sizeof text, "byte %zu: %s", at,
 		    why.text);
-		in_http_refuse(req, 400, "bad_json", text);
+		in_http_reject(in, req, 400, EVENT_NOT_A_MESSAGE, "bad_json",
+		    text);
 		return false;
 	}
 	if (!json_object_is_type(o, json_type_object)) {
 		json_object_put(o);
-		in_http_refuse(req, 400, "bad_json", "the body is no object");
+		in_http_reject(in, req, 400, EVENT_NOT_A_MESSAGE, "bad_json",
+		    "the body is no object");
 		return false;
 	}
 	*ret_events = 1;
@@ -404,8 +443,8 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 		if (!json_object_object_get_ex(o, "events", &events) ||
 		    !json_object_is_type(events, json_type_array)) {
 			json_object_put(o);
-			in_http_refuse(req, 400, "bad_events",
-			    "events is no array");
+			in_http_reject(in, req, 400, EVENT_BAD_EVENTS,
+			    "bad_events", "events is no array");
 			return false;
 		}
 		*ret_events = json_object_array_length(events);
@@ -422,7 +461,8 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 	json_object_put(o);
 	if (buf_error(b) == 0)
 		return true;
-	in_http_refuse(req, 503, "no_memory", "no memory for the body");
+	in_http_reject(in, req, 503, EVENT_NO_MEMORY, "no_memory",
+	    "no memory for the body");
 	return false;
 }
 
@@ -459,13 +499,13 @@ in_http_ingest(struct in_http *in, struct evhttp_request *req,
 		return;
 	}
 	if (!in_http_is_json(head)) {
-		in_http_refuse(req, 415, "bad_type",
+		in_http_reject(in, req, 415, EVENT_NOT_SUPPORTED, "bad_type",
 		    "the content type is not application/json");
 		return;
 	}
 	if (!in_http_key_ok(in, head)) {
-		in_http_refuse(req, 401, "bad_key", "the API key is not the "
-		    "one of this lumnid");
+		in_http_reject(in, req, 401, EVENT_FORBIDDEN, "bad_key",
+		    "the API key is not the one of this lumnid");
 		return;
 	}
 	if (in_http_throttle(in, req) || !in_http_decode(in, req) ||
@@ -513,6 +553,7 @@ on_request(struct evhttp_request *req, void *arg)
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
 	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
 
+	loop_poke(in->loop);
 	/* HTTP was switched off: connections of before come to an end. */
 	if (in->bound == NULL)
 		(void)evhttp_add_header(evhttp_request_get_output_headers(req),
@@ -801,8 +842,9 @@ in_http_close(struct in_http *in)
 	while (in->retired != NULL)
 		on_retired(-1, 0, in->retired);
 	while (in->waits != NULL) {
+		bool answered = in->waits->answered;
 		struct evhttp_request *req = in_http_forget(in, in->waits);
-		if (req != NULL)
+		if (req != NULL && !answered)
 			in_http_refuse(req, 503, "stopping",
 			    "lumnid is stopping");
 	}

@@ -58,7 +58,7 @@ bool	in_http_answer(struct in_http *, uint64_t peer, enum event_code,
 
 /* A stop begins: accept no more; what is under way is answered. */
 void	in_http_drain(struct in_http *);
-/* Requests that wait for the engine's answer. */
+/* Requests that wait for the engine's answer, or for its writing. */
 size_t	in_http_pending(const struct in_http *);
 
 #endif

@@ -261,8 +261,8 @@ in_inbox_offer(struct in_inbox *in, const char *name, const struct buf *b)
 	frame_init(&frame, in->conf->events.max_message);
 	if (frame_next(&frame, b->data, b->len, &len) != FRAME_VALUE ||
 	    len != b->len) {
-		engine_books(engine)->total[BOOKS_REFUSED +
-		    EVENT_NOT_MSGPACK]++;
+		books_refuse(engine_books(engine), BOOKS_INBOX,
+		    EVENT_NOT_MSGPACK);
 		in_inbox_set_aside(in, name, "not one whole message");
 		return true;
 	}

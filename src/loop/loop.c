@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "core/engine.h"
 #include "core/uids.h"
@@ -16,6 +17,8 @@
 
 #define LOOP_HOOKS_MAX		8
 #define LOOP_SIGNALS_MAX	8
+#define LOOP_SLOW_MS		1000	/* a turn that is worth a line */
+#define LOOP_LONGEST_MS		60000
 
 struct loop_hook {
 	void	(*fn)(void *);
@@ -37,6 +40,13 @@ struct loop {
 	bool			 woken;
 	bool			 poked;
 	bool			 quit;
+	struct mono		 began;		/* this turn; us 0: not yet */
+	struct hist		 took;
+	int64_t			 longest_us[2];	/* this minute, the last */
+	struct mono		 minute;	/* when this one is over */
+	int64_t			 stuck_us;	/* the newest that was stuck */
+	struct mono		 stuck_end;
+	struct log_limit	 slow_limit;
 	struct loop_hook	 hooks[LOOP_HOOKS_MAX];
 	size_t			 hooks_n;
 	struct loop_signal	 signals[LOOP_SIGNALS_MAX];
@@ -124,16 +134,25 @@ loop_set_engine(struct loop *lo, struct engine *engine)
 	lo->woken = true;
 }
 
+static void
+loop_begin_turn(struct loop *lo)
+{
+	if (lo->began.us == 0)
+		lo->began = clock_now().mono;
+}
+
 void
 loop_wake(struct loop *lo)
 {
 	lo->woken = true;
+	loop_begin_turn(lo);
 }
 
 void
 loop_poke(struct loop *lo)
 {
 	lo->poked = true;
+	loop_begin_turn(lo);
 }
 
 void
@@ -187,13 +206,69 @@ loop_arm(struct loop *lo, struct mono now)
 		lo->armed = due;
 }
 
+static void
+loop_note_slow(struct loop *lo, int64_t us, struct mono now)
+{
+	uint64_t n;
+
+	if (us >= LOOP_STUCK_MS * INT64_C(1000)) {
+		lo->stuck_us = us;
+		lo->stuck_end = now;
+	}
+	if (log_limit_hit(&lo->slow_limit, now.us, &n))
+		log_warn("turn_slow", LI("ms", us / 1000), LU("repeated", n),
+		    LS("hint", "nothing was taken or answered meanwhile: the "
+		    "disk, or the host, is overloaded"));
+}
+
+/* The turn is over. What its hooks have begun is the next. */
+static void
+loop_note_turn(struct loop *lo, struct mono began)
+{
+	struct mono now = clock_now().mono;
+	int64_t us = now.us - began.us;
+
+	if (lo->began.us != 0)
+		lo->began = now;
+	hist_add(&lo->took, us);
+	if (now.us >= lo->minute.us) {
+		bool follows = now.us < mono_add_ms(lo->minute,
+		    LOOP_LONGEST_MS).us;
+
+		lo->longest_us[1] = follows ? lo->longest_us[0] : 0;
+		lo->longest_us[0] = 0;
+		lo->minute = mono_add_ms(now, LOOP_LONGEST_MS);
+	}
+	if (us > lo->longest_us[0])
+		lo->longest_us[0] = us;
+	if (us >= LOOP_SLOW_MS * INT64_C(1000))
+		loop_note_slow(lo, us, now);
+}
+
+void
+loop_turns(const struct loop *lo, struct loop_turns *ret)
+{
+	struct mono now = clock_now().mono;
+	const int64_t *l = lo->longest_us;
+
+	ret->took = lo->took;
+	ret->longest_us = l[0] > l[1] ? l[0] : l[1];
+	ret->stuck_us = lo->stuck_us != 0 && mono_sub_ms(now,
+	    lo->stuck_end) < LOOP_STUCK_MS ? lo->stuck_us : 0;
+}
+
 /* What follows a dispatch pass. */
 static void
 loop_turn(struct loop *lo)
 {
+	struct mono began = lo->began;
+
+	lo->began = (struct mono){ 0 };
 	if (lo->engine != NULL) {
 		struct now now = clock_now();
 
+		if (began.us == 0)
+			began = now.mono;
 		if (lo->woken || engine_deadline(lo->engine).us <= now.mono.us) {
 			lo->woken = false;
 			engine_turn(lo->engine, now);
@@ -202,6 +277,8 @@ loop_turn(struct loop *lo)
 	lo->poked = false;
 	for (size_t i = 0; i < lo->hooks_n; i++)
 		lo->hooks[i].fn(lo->hooks[i].arg);
+	if (began.us != 0)
+		loop_note_turn(lo, began);
 }
 
 /* Is there work that may not wait for an event? */
@@ -225,6 +302,7 @@ int
 loop_run(struct loop *lo, struct why *why)
 {
 	lo->quit = false;
+	lo->began = (struct mono){ 0 };
 	while (!lo->quit) {
 		int flags = EVLOOP_ONCE;
 

@@ -12,8 +12,11 @@
 
 #include <stdbool.h>
 
+#include <stdint.h>
+
 #include "base/cdefs.h"
 #include "base/why.h"
+#include "core/hist.h"
 
 struct engine;
 struct event_base;
@@ -36,6 +39,20 @@ struct uids *loop_uids(struct loop *);
 void	loop_wake(struct loop *);
 /* The hooks have to run, without waiting for an event; the engine has not. */
 void	loop_poke(struct loop *);
+
+/*
+ * How long turns take, without the wait for events: from the first
+ * loop_wake() or loop_poke() in it, or else from the end of the dispatch pass.
+ * So a callback that works long begins with one of the two.
+ */
+struct loop_turns {
+	struct hist	took;
+	int64_t		longest_us;	/* of the last minute, or two */
+	/* A turn of at least LOOP_STUCK_MS has ended just now; else 0. */
+	int64_t		stuck_us;
+};
+#define LOOP_STUCK_MS	10000
+void	loop_turns(const struct loop *, struct loop_turns *);
 
 /*
  * Call fn at the end of every turn, after the engine's; hooks run in the order

@@ -221,14 +221,21 @@ stream_conn_take(struct stream_conn *c, const uint8_t *p, size_t len,
 	return true;
 }
 
+/* What the engine has not seen, nor counted. TCP takes forward alone. */
+static void
+stream_conn_count_refused(struct stream_conn *c, enum event_code code)
+{
+	books_refuse(engine_books(loop_engine(c->in->loop)), c->tcp ?
+	    BOOKS_FORWARD : BOOKS_STREAM, code);
+}
+
 static void
 stream_conn_frame_error(struct stream_conn *c, enum frame_result r)
 {
 	enum event_code code = r == FRAME_TOO_LARGE ? EVENT_TOO_LARGE
 	    : r == FRAME_TOO_DEEP ? EVENT_TOO_DEEP : EVENT_NOT_MSGPACK;
-	struct books *books = engine_books(loop_engine(c->in->loop));
 
-	books->total[BOOKS_REFUSED + code]++;
+	stream_conn_count_refused(c, code);
 	stream_conn_fail(c, code, frame_strerror(r));
 }
 
@@ -263,8 +270,7 @@ stream_conn_take_one(struct stream_conn *c, struct frame *f,
 		return stream_conn_take_forward(c, f, p, len, now);
 	if (c->tcp) {
 		/* A browser could post anything but an array there. */
-		engine_books(loop_engine(c->in->loop))->
-		    total[BOOKS_REFUSED + EVENT_NOT_A_MESSAGE]++;
+		stream_conn_count_refused(c, EVENT_NOT_A_MESSAGE);
 		stream_conn_fail(c, EVENT_NOT_A_MESSAGE,
 		    "here the forward protocol is spoken, and nothing else");
 		return true;
@@ -337,9 +343,7 @@ static void
 stream_conn_end(struct stream_conn *c)
 {
 	if (c->part != NULL) {
-		struct books *books = engine_books(loop_engine(c->in->loop));
-
-		books->total[BOOKS_REFUSED + EVENT_NOT_MSGPACK]++;
+		stream_conn_count_refused(c, EVENT_NOT_MSGPACK);
 		stream_conn_log_refused(c, EVENT_NOT_MSGPACK,
 		    "the connection ended within a message");
 		stream_conn_drop_part(c);

@@ -56,7 +56,8 @@ static void
 stream_forward_refused(struct stream_conn *c, enum event_code code,
     const char *text)
 {
-	engine_books(loop_engine(c->in->loop))->total[BOOKS_REFUSED + code]++;
+	books_refuse(engine_books(loop_engine(c->in->loop)), BOOKS_FORWARD,
+	    code);
 	stream_forward_tell(c, code, text);
 }
 

@@ -428,6 +428,32 @@ def test_unix_upstream(t):
     t.check_runs({"r": [1]})
 
 
+def test_a_stop_answers_http(t):
+    """What a request brings in the last turn is answered: where that was the
+    turn of the stop, too, the connection was closed instead."""
+    t.upstream()
+    body = b'{"runId":"r","events":[{"n":1}]}'
+    post = b"POST /v1/ingest/events HTTP/1.1\r\nHost: localhost\r\n" \
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+            len(body), body)
+    for _ in range(3):
+        t.lumnid(listen={"http": "127.0.0.1:0"},
+                 storage={"durability": "never"})
+        port = wait_for("HTTP", t.daemon.http_port, context=t.logs)
+        with socket.create_connection(("127.0.0.1", port),
+                                      timeout=20 * lumnid_it.SLOW) as con:
+            con.sendall(post)
+            t.true(con.recv(4096).startswith(b"HTTP/1.1 202 "), "an answer")
+            # Both wait for the same turn.
+            t.daemon.signal(signal.SIGSTOP)
+            con.sendall(post)
+            t.daemon.signal(signal.SIGTERM)
+            t.daemon.signal(signal.SIGCONT)
+            answer = con.recv(4096)
+            t.true(answer.startswith(b"HTTP/1.1 202 "), answer)
+        t.equal(t.daemon.wait(), 0)
+
+
 # --- what keeps lumnid from starting ----------------------------------------
 
 def test_start_faults(t):
@@ -446,10 +472,10 @@ def test_start_faults(t):
 
 def test_no_key(t):
     t.upstream()
-    fails(t, 1, "api_key_file", env={"LUMNI_API_KEY": ""})
+    fails(t, 2, "api_key_file", env={"LUMNI_API_KEY": ""})
     t.conf = None
     key = os.path.join(t.dir, "absent")
-    fails(t, 1, key, "does not exist; write the API key into it",
+    fails(t, 2, key, "does not exist; write the API key into it",
           env={"LUMNI_API_KEY": ""}, upstream={"api_key_file": key})
 
 
@@ -459,7 +485,7 @@ def test_key_for_all_to_read(t):
     with open(key, "w", encoding="ascii") as f:
         f.write(KEY + "\n")
     os.chmod(key, 0o644)
-    fails(t, 1, key, "can be read by everyone; chmod o-rwx",
+    fails(t, 2, key, "can be read by everyone; chmod o-rwx",
           env={"LUMNI_API_KEY": ""}, upstream={"api_key_file": key})
 
 

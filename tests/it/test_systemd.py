@@ -18,11 +18,14 @@ import time
 import lumnid_it
 from lumnid_it import BUILD, SOURCE, Failure, Skip, Stream, pack, wait_for
 
-# fdatasync and fsync hang while the file that STALL names is there.
+# fdatasync and fsync hang while the file that STALL names is there; recv, by
+# which the loop reads the stream socket, while that of its name and ".loop" is.
 STALL = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int
@@ -38,6 +41,19 @@ stall(const char *name, int fd)
 
 int fdatasync(int fd) { return stall("fdatasync", fd); }
 int fsync(int fd) { return stall("fsync", fd); }
+
+ssize_t
+recv(int fd, void *p, size_t n, int flags)
+{
+	ssize_t (*real)(int, void *, size_t, int) =
+	    (ssize_t (*)(int, void *, size_t, int))dlsym(RTLD_NEXT, "recv");
+	char path[4096];
+
+	snprintf(path, sizeof path, "%s.loop", getenv("STALL"));
+	while (access(path, F_OK) == 0)
+		usleep(5000);
+	return real(fd, p, n, flags);
+}
 """
 
 
@@ -76,6 +92,7 @@ def test_a_hanging_disk_is_seen(t):
     t.equal((status, json.loads(body)["healthy"]), (200, True))
 
     path = os.path.join(t.dir, "stall")
+    loop = hold_a_loop(t)
     with open(path, "w", encoding="ascii"):
         pass
     s.send({"runId": "r", "events": [{"n": 1}], "ack": 1})
@@ -94,6 +111,50 @@ def test_a_hanging_disk_is_seen(t):
     t.equal(s.answer(), {"ack": 1})
     wait_for("the watchdog's food", lambda: fed(t) > before)
     t.equal(t.daemon.get("/healthz")[0], 200)
+    check_the_loop(loop)
+
+
+def hold_a_loop(t):
+    """Another lumnid, at the same time: its loop hangs."""
+    other = t.sub("loop")
+    other.upstream()
+    other.lumnid(env=stalling(other), listen={"http": "127.0.0.1:0"},
+                 log={"level": "info"})
+    with open(os.path.join(other.dir, "stall.loop"), "w", encoding="ascii"):
+        pass
+    other.begun = time.monotonic()
+    s = other.stream()
+    s.send({"runId": "r", "events": [{"n": 1}], "ack": 1})
+    other.held = s
+    return other
+
+
+def check_the_loop(t):
+    """It answers nothing; then, for a while, that it was stuck."""
+    port = t.daemon.http_port()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as con:
+        con.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        wait_for("ten seconds", lambda: time.monotonic() - t.begun > 10.5)
+        con.setblocking(False)
+        try:
+            t.true(not con.recv(1), "an answer of a loop that hangs")
+        except BlockingIOError:
+            pass
+        os.unlink(os.path.join(t.dir, "stall.loop"))
+        con.setblocking(True)
+        con.settimeout(20 * lumnid_it.SLOW)
+        answer = b""
+        while data := con.recv(4096):
+            answer += data
+    t.true(b" 503 " in answer.split(b"\r\n")[0], answer)
+    body = json.loads(answer.split(b"\r\n\r\n")[1])
+    t.true(body["stuck_turn_ms"] > 10000 and body["longest_turn_ms"] > 10000,
+           body)
+    t.daemon.wait_line("warn turn_slow ms=1")
+    t.equal(t.held.answer(), {"ack": 1})
+    m = re.search(r"lumnid_loop_turn_seconds_sum (\S+)",
+                  t.daemon.get("/metrics")[1])
+    t.true(float(m.group(1)) > 10, m.group(0))
 
 
 def test_an_upstream_that_is_away_is_no_fault(t):

@@ -161,6 +161,55 @@ START_TEST(status_is_json_and_balances)
 }
 END_TEST
 
+static double
+stalled(struct world *w)
+{
+	struct buf b;
+
+	buf_init(&b, 0);
+	metrics_prometheus(w->engine, &process, w->now, &b);
+	double v = sample(buf_cstr(&b), "lumnid_stalled_seconds");
+	buf_free(&b);
+	return v;
+}
+
+/*
+ * It counts while work waits. A batch that came after an idle hour was said to
+ * be stalled for an hour at once.
+ */
+START_TEST(stalled_begins_with_work)
+{
+	struct world *w = world_new(5, dir, "");
+	size_t at[WORLD_REQUESTS];
+
+	world_send(w, 0, 1, true, false);
+	world_turn(w);
+	world_turn(w);
+	world_sleep(w, 3000);
+	ck_assert(stalled(w) >= 3 && stalled(w) < 4);
+	ck_assert_uint_eq(world_requests(w, at), 1);
+	world_answer(w, at[0], 202, true, NULL);
+	world_turn(w);
+	ck_assert(stalled(w) < 0.001);
+	world_sleep(w, 3600 * 1000);
+	world_send(w, 1, 1, true, false);
+	world_turn(w);
+	world_turn(w);
+	world_sleep(w, 2000);
+	ck_assert(stalled(w) >= 2 && stalled(w) < 3);
+	/* Old work, and a success just now. */
+	world_send(w, 2, 1, true, false);
+	world_turn(w);
+	world_turn(w);
+	world_sleep(w, 5000);
+	ck_assert_uint_eq(world_requests(w, at), 2);
+	world_answer(w, at[0], 202, true, NULL);
+	ck_assert(stalled(w) < 1);
+	world_drain(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(ready_says_why_not)
 {
 	struct world *w = world_new(3, dir, "");
@@ -203,11 +252,14 @@ START_TEST(refusals_survive_restarts)
 		(void)world_send(w, 1, 1, false, true);
 	b->total[BOOKS_KERNEL_UDP] += 5;
 	ck_assert_uint_eq(b->total[i], 7);
+	ck_assert_uint_eq(b->total[BOOKS_REFUSED_BY + BOOKS_STREAM], 7);
 	for (int k = 0; k < 3; k++) {
 		world_close(w);
 		world_open(w);
 		b = engine_books(w->engine);
 		ck_assert_uint_eq(b->total[i], 7);
+		ck_assert_uint_eq(b->total[BOOKS_REFUSED_BY + BOOKS_STREAM],
+		    7);
 		ck_assert_uint_eq(b->total[BOOKS_KERNEL_UDP], 5);
 		ck_assert_uint_eq(b->total[BOOKS_ACCEPTED_BY + BOOKS_STREAM],
 		    1);
@@ -244,6 +296,7 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, text_tells_the_truth);
 	tcase_add_test(tc, status_is_json_and_balances);
+	tcase_add_test(tc, stalled_begins_with_work);
 	tcase_add_test(tc, ready_says_why_not);
 	tcase_add_test(tc, refusals_survive_restarts);
 	tcase_add_test(tc, histogram_bounds);
