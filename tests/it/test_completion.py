@@ -118,6 +118,11 @@ def test_install(t):
             t.equal(a.read(), b.read(), tail)
 
 
+# What zsh writes as it begins to read keys. Before that the terminal is in line
+# mode, in which ^D and ^U are the kernel's.
+READS = r"[^\0]*?\x1b\[\?2004h"
+
+
 class Zsh:
     """An interactive zsh with our completion, in a pty."""
 
@@ -158,7 +163,7 @@ class Zsh:
         mark = f"done{len(self.text)}"
         at = len(self.text)
         self.write(f"{command}; echo {mark[:4]}''{mark[4:]}\r")
-        self.wait(mark, at)
+        self.wait(mark + r"\r\n" + READS, at)
 
     def line(self, keys):
         """Type keys; the command line after a TAB, as a widget shows it."""
@@ -176,7 +181,7 @@ class Zsh:
         at = len(self.text)
         self.write(keys + "\x04")
         self.write("\x15echo ''listed\r")
-        end = self.wait("(?<!')listed\r", at)
+        end = self.wait(r"(?<!')listed\r\n" + READS, at)
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text[at:end])
 
     def close(self):

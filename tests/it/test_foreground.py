@@ -182,7 +182,7 @@ def test_a_key_is_needed(t):
     t.upstream()
     u = User(t)
     done = u.does([u.lumnid, "--upstream", t.url()])
-    t.equal(done.returncode, 1, done.stderr)
+    t.equal(done.returncode, 2, done.stderr)
     t.true("key" in done.stderr and done.stderr.startswith("lumnid: "),
            done.stderr)
     done = u.does([u.lumnid])
