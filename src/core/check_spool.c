@@ -8,6 +8,7 @@
 
 #include "base/sys.h"
 #include "base/units.h"
+#include "core/books.h"
 #include "core/check_spool.h"
 #include "store/aside.h"
 #include "store/survey.h"
@@ -82,14 +83,33 @@ check_spool_log(FILE *out, const struct survey_report *r, enum survey_log log,
 	check_spool_age(out, r->oldest_batch[log], now);
 }
 
+/* Events that were accepted and are nowhere: what a start writes off. */
+static uint64_t
+check_spool_missing(const struct survey *s, const struct survey_report *r)
+{
+	const uint64_t *t = r->totals;
+	uint64_t accepted = t[BOOKS_ACCEPTED] + r->appended;
+	uint64_t there = r->open_events + t[BOOKS_DROPPED_CORRUPT] +
+	    t[BOOKS_DROPPED_FULL] + r->unsynced;
+
+	if (survey_spool(s, SURVEY_SPOOL) != NULL) {
+		struct spool *sp = survey_spool(s, SURVEY_SPOOL);
+		struct spool_totals st = spool_totals(sp);
+
+		there += spool_waiting(sp).events + st.delivered + st.dead;
+		for (size_t i = 0; i < SPOOL_DROPS; i++)
+			there += st.dropped[i];
+	}
+	return accepted > there ? accepted - there : 0;
+}
+
 static int
 check_spool_result(FILE *out, const struct survey_report *r)
 {
 	if (r->damages > 0) {
-		(void)fprintf(out, "result      damaged: a start sets %" PRIu64
-		    " place%s aside in quarantine and goes on; %s%" PRIu64
-		    " events are lost by it\n", r->damages,
-		    r->damages == 1 ? "" : "s",
+		(void)fprintf(out, "result      damaged: a start sets what is "
+		    "damaged aside in quarantine and goes on; %s%" PRIu64
+		    " events are lost by it\n",
 		    r->lost > 0 ? "at least " : "", r->lost);
 		return CHECK_SPOOL_DAMAGED;
 	}
@@ -149,6 +169,16 @@ check_spool(const char *dir, struct wall now, FILE *out, struct why *why)
 		return r;
 	r = survey_check(s, why);
 	report = survey_report(s);
+	uint64_t missing = check_spool_missing(s, &report);
+	if (missing > 0) {
+		(void)fprintf(out, "missing     %" PRIu64 " events that were "
+		    "accepted are in no file%s\n", missing,
+		    report.damages == 0 ? ": a segment is gone" : "");
+		report.lost += missing;
+	}
+	/* A segment that is empty, or absent, is no damaged place itself. */
+	if (report.lost > 0 && report.damages == 0)
+		report.damages = 1;
 	survey_close(s);
 	if (r < 0)
 		return r;

@@ -204,6 +204,7 @@ engine_close(struct engine *e, struct now now)
 	engine_aside_close(e, now);
 	if (e->sender != NULL) {
 		engine_save_totals(e, now);
+		(void)!journal_note(e->journal, now.wall, NULL);	/* a help */
 		engine_flush(e, now);
 		engine_ledger(e, &events, &records);
 		if (!e->env.inner) {
@@ -294,7 +295,6 @@ engine_prune(struct engine *e, struct now now)
 	const struct conf *conf = e->conf;
 	int64_t max_ms = conf->storage.dead_max_age_ms;
 	struct wall oldest = { INT64_MIN };
-	struct why why;
 
 	/* Each turn, so that the clock is watched. */
 	if (max_ms == 0 || !age_limit(&e->dead_age, now, max_ms, &oldest))
@@ -310,12 +310,9 @@ engine_prune(struct engine *e, struct now now)
 		engine_prune_failed(e, now);
 	if (n == 0)
 		return;
-	e->books.total[BOOKS_DEAD_DELETED] += n;
 	log_warn("dead_letters_deleted", LU("events", n),
 	    LS("reason", "storage.dead_max or storage.dead_max_age"));
-	if (journal_count(e->journal, BOOKS_DEAD_DELETED, n, now.wall,
-	    &why) < 0)
-		log_error("journal_write_failed", LS("error", why.text));
+	engine_count(e, BOOKS_DEAD_DELETED, n, now);
 }
 
 /* storage.max_age, if the operator has set it; it is off by default. */

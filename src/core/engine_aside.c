@@ -64,16 +64,11 @@ void
 engine_aside_durable(struct engine *e, const struct engine_sealing *s,
     struct now now)
 {
-	struct why why;
-
 	/*
 	 * Behind the mark: a crash between the two leaves more events than
 	 * are accepted, and recovery counts them.
 	 */
-	e->books.total[BOOKS_ACCEPTED] += s->ref.events;
-	if (journal_count(e->journal, BOOKS_ACCEPTED, s->ref.events, now.wall,
-	    &why) < 0)
-		log_error("journal_write_failed", LS("error", why.text));
+	engine_count(e, BOOKS_ACCEPTED, s->ref.events, now);
 	if (e->aside != NULL)
 		aside_answer(e->aside, s->aside_tag, true, now);
 }

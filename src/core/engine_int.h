@@ -194,6 +194,9 @@ bool	engine_aside_settled(const struct engine *);
 /* engine_sync.c */
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,
 	    const struct event_ack *, struct mono);
+/* Move a total that has a record of its own; the journal is told first. */
+void	engine_count(struct engine *, enum books_total, uint64_t n,
+	    struct now);
 /* Write the totals that have no record of their own. */
 void	engine_save_totals(struct engine *, struct now);
 void	engine_sync_pump(struct engine *, struct now);

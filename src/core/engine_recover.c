@@ -16,6 +16,7 @@ struct engine_recovery {
 	struct engine	*e;
 	struct now	 now;
 	uint64_t	 recent;	/* batches without a seal mark */
+	uint64_t	 uncounted;	/* journal_lost(), not yet accounted for */
 	uint64_t	 known;		/* up to here all marks are durable */
 	uint64_t	*marks;		/* batches newer than that with a mark */
 	size_t		 marks_n, marks_cap;
@@ -230,9 +231,11 @@ engine_recover_mark(struct engine_recovery *rec, const struct engine_recent *b,
 	 */
 	if (k < b->ref.events) {
 		uint32_t missing = b->ref.events - k;
-		e->books.total[BOOKS_ACCEPTED] += missing;
+		rec->uncounted -= missing < rec->uncounted ? missing :
+		    rec->uncounted;
 		r = journal_count(e->journal, BOOKS_ACCEPTED, missing,
 		    rec->now.wall, why);
+		e->books.total[BOOKS_ACCEPTED] += missing;
 	}
 	if (r == 0)
 		r = journal_sealed(e->journal, b->runid, b->runid_len,
@@ -309,6 +312,7 @@ engine_recover_journal(struct engine_recovery *rec, const char *quarantine,
 	if (r < 0)
 		return r;
 	memcpy(instance, journal_instance(e->journal), 16);
+	rec->uncounted = journal_lost(e->journal).uncounted;
 	return 0;
 }
 
@@ -376,16 +380,22 @@ static void
 engine_recover_unaccept(struct engine_recovery *rec, uint64_t n)
 {
 	struct engine *e = rec->e;
-	struct why why;
 
 	if (n > journal_lost(e->journal).unsynced)
 		n = journal_lost(e->journal).unsynced;
-	if (n == 0)
-		return;
-	e->books.total[BOOKS_ACCEPTED] -= n;
-	if (journal_count(e->journal, BOOKS_ACCEPTED, -n, rec->now.wall,
-	    &why) < 0)
-		log_error("journal_write_failed", LS("error", why.text));
+	if (n > 0)
+		engine_count(e, BOOKS_ACCEPTED, -n, rec->now);
+}
+
+/*
+ * Events that the journal's newest segment had, and that were durable: they
+ * were accepted, though nothing is left of them but their number.
+ */
+static void
+engine_recover_uncounted(struct engine_recovery *rec)
+{
+	if (rec->uncounted > 0)
+		engine_count(rec->e, BOOKS_ACCEPTED, rec->uncounted, rec->now);
 }
 
 /* Count what damage has taken, so that the books balance. */
@@ -394,7 +404,8 @@ engine_recover_balance(struct engine_recovery *rec)
 {
 	struct engine *e = rec->e;
 	uint64_t *t = e->books.total;
-	struct why why;
+
+	engine_recover_uncounted(rec);
 	struct spool_totals s = spool_totals(e->spool);
 	uint64_t there = runs_events(e->runs) + spool_waiting(e->spool).events +
 	    s.delivered + s.dead + t[BOOKS_DROPPED_CORRUPT] +
@@ -413,9 +424,7 @@ engine_recover_balance(struct engine_recovery *rec)
 	    BOOKS_ACCEPTED;
 	uint64_t n = there < t[BOOKS_ACCEPTED] ? t[BOOKS_ACCEPTED] - there :
 	    there - t[BOOKS_ACCEPTED];
-	t[which] += n;
-	if (journal_count(e->journal, which, n, rec->now.wall, &why) < 0)
-		log_error("journal_write_failed", LS("error", why.text));
+	engine_count(e, which, n, rec->now);
 }
 
 int

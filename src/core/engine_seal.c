@@ -36,12 +36,7 @@ engine_seal_prefix(const struct engine *e, const struct run *run)
 static void
 engine_seal_lost(struct engine *e, struct run *run, uint32_t i, struct now now)
 {
-	struct why why;
-
-	e->books.total[BOOKS_DROPPED_CORRUPT]++;
-	if (journal_count(e->journal, BOOKS_DROPPED_CORRUPT, 1, now.wall,
-	    &why) < 0)
-		log_error("journal_write_failed", LS("error", why.text));
+	engine_count(e, BOOKS_DROPPED_CORRUPT, 1, now);
 	journal_release(e->journal, run->events[i].place);
 	runs_remove(e->runs, run, i);
 }

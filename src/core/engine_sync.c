@@ -164,6 +164,21 @@ engine_flush(struct engine *e, struct now now)
 }
 
 void
+engine_count(struct engine *e, enum books_total which, uint64_t n,
+    struct now now)
+{
+	struct why why;
+
+	/*
+	 * A segment that begins with this record has the totals before it, so
+	 * it is counted behind.
+	 */
+	if (journal_count(e->journal, which, n, now.wall, &why) < 0)
+		log_error("journal_write_failed", LS("error", why.text));
+	e->books.total[which] += n;
+}
+
+void
 engine_save_totals(struct engine *e, struct now now)
 {
 	struct why why;

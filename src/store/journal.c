@@ -43,6 +43,9 @@
  *	   0	u64	by how much
  *	   8	u32	which
  *	  12	u32	0
+ *	  16	u64	events appended over the life of the installation
+ *	  24	u64	so many of them were durable
+ *	(the last two may be absent)
  *
  * Unknown types are passed over. A segment's STATE supersedes all that was
  * said of totals and parts before it, so old segments can go.
@@ -306,13 +309,22 @@ journal_count(struct journal *j, unsigned total, uint64_t n, struct wall now,
 	assert(total < JOURNAL_TOTALS);
 	le_put64(meta, n);
 	le_put32(meta + 8, total);
+	le_put64(meta + 16, j->events);
+	le_put64(meta + 24, journal_events_synced(j));
 	r = journal_append_mark(j, JOURNAL_COUNT, meta, sizeof meta, NULL, 0,
 	    now, why);
 	if (r < 0)
 		return r;
 	j->appended++;
+	j->noted = j->events;
 	journal_stamp(j);
 	return 0;
+}
+
+int
+journal_note(struct journal *j, struct wall now, struct why *why)
+{
+	return j->noted == j->events ? 0 : journal_count(j, 0, 0, now, why);
 }
 
 /* --- reading and releasing ------------------------------------------------- */

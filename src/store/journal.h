@@ -111,13 +111,19 @@ void	journal_marks_complete(struct journal *);
 /* All seal marks up to it are durable: spool_trim()'s may_delete. */
 uint64_t journal_sealed_durable(const struct journal *);
 /*
- * Events that were appended before the newest segment but were not found by
- * the replay: lost by damage, or, if unsynced, by a crash before they were
- * known to be durable. Totals in the newest state count them.
+ * Events that were appended before the newest segment, or before a COUNT in
+ * it, but were not found by the replay: lost by damage, or, if unsynced, by a
+ * crash before they were known to be durable. Totals in the newest state count
+ * them, but for `uncounted`.
  */
 struct journal_lost {
 	uint64_t	durable;
 	uint64_t	unsynced;
+	/*
+	 * Of `durable`: those that no state's totals count, since they were
+	 * appended to the newest segment.
+	 */
+	uint64_t	uncounted;
 };
 struct journal_lost journal_lost(const struct journal *);
 
@@ -162,6 +168,11 @@ int	journal_sealed(struct journal *, const char *runid, size_t runid_len,
 	    struct why *) MUSTUSE;
 int	journal_count(struct journal *, unsigned total, uint64_t n,
 	    struct wall, struct why *) MUSTUSE;
+/*
+ * Write down how many events there are, unless a journal_count() behind the
+ * newest has: so that a replay knows how many damage has taken.
+ */
+int	journal_note(struct journal *, struct wall, struct why *) MUSTUSE;
 
 /*
  * Read an event's JSON back: as it was given where it is still in memory, else

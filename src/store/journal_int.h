@@ -22,7 +22,8 @@ enum {
 #define JOURNAL_EVENT_META	24
 #define JOURNAL_END_META	24
 #define JOURNAL_SEALED_META	32
-#define JOURNAL_COUNT_LEN	16
+#define JOURNAL_COUNT_LEN	32
+#define JOURNAL_COUNT_MIN	16	/* without the events */
 #define JOURNAL_F_END		1u
 
 struct journal_seg {
@@ -42,6 +43,7 @@ struct journal {
 	uint64_t	 appended;
 	uint64_t	 events;	/* appended, over all lives */
 	uint64_t	 events_synced;	/* of them, known to be durable */
+	uint64_t	 noted;		/* `events` in the newest COUNT */
 	uint64_t	 seals;		/* seal marks, over all lives */
 	uint64_t	 sealed;	/* all marks up to this batch are there */
 	uint64_t	 sealed_synced;	/* ... and are known to be durable */
@@ -53,6 +55,8 @@ struct journal {
 
 struct journal_seg *journal_seg(const struct journal *, uint32_t segno);
 struct journal_seg *journal_seg_add(struct journal *, uint32_t segno);
+/* Events that are known to be durable, over all lives. */
+uint64_t journal_events_synced(const struct journal *);
 /* What a sync round is to make durable, as it stands now. */
 void	journal_stamp(struct journal *);
 

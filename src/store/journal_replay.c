@@ -17,14 +17,21 @@
 
 /* --- state ----------------------------------------------------------------- */
 
+uint64_t
+journal_events_synced(const struct journal *j)
+{
+	uint64_t synced = seglog_durable(j->log).v[2];
+
+	return synced > j->events_synced ? synced : j->events_synced;
+}
+
 /* Called by the log when a segment begins. */
 static void
 journal_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
 {
 	struct journal *j = arg;
 	struct journal_state st = { 0 };
-	struct seglog_stamp durable = seglog_durable(j->log);
-	uint64_t synced = durable.v[2], sealed = durable.v[3];
+	uint64_t sealed = seglog_durable(j->log).v[3];
 	uint8_t *p;
 	size_t len;
 
@@ -42,8 +49,7 @@ journal_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
 	le_put32(p + 16, JOURNAL_TOTALS);
 	le_put32(p + 20, (uint32_t)st.parts_n);
 	le_put64(p + 24, j->events);
-	le_put64(p + 32, synced > j->events_synced ? synced :
-	    j->events_synced);
+	le_put64(p + 32, journal_events_synced(j));
 	le_put64(p + 40, j->seals);
 	le_put64(p + 48, j->sealed);
 	p += STATE_FIXED;
@@ -66,7 +72,8 @@ struct journal_walk {
 	const struct journal_replay *rp;
 	bool		stated;		/* a STATE was met */
 	bool		hole;		/* a seal mark is missing */
-	uint64_t	found;		/* events since the STATE */
+	uint64_t	found;		/* events since the STATE or COUNT */
+	uint64_t	state_events;	/* the newest STATE counts so many */
 	struct journal_doubt *doubts;
 	size_t		doubts_n, doubts_cap;
 };
@@ -97,12 +104,15 @@ journal_replay_sure(struct journal_walk *w, uint64_t synced)
 		}
 		lost->unsynced -= w->doubts[i].n;
 		lost->durable += w->doubts[i].n;
+		if (w->doubts[i].end > w->state_events)
+			lost->uncounted += w->doubts[i].n;
 	}
 	w->doubts_n = kept;
 }
 
 /*
- * A STATE says how many events there were before it. Those that are missing
+ * A STATE says how many events there were before it, and so does a COUNT that
+ * is not the first thing that is found. Those that are missing
  * may be the newest ones: the crash took them before they were durable. What
  * was before the first STATE that is found has been deleted, as a rule, so
  * only what was not durable then can be missing.
@@ -125,6 +135,7 @@ journal_replay_lost(struct journal_walk *w, uint64_t events, uint64_t synced)
 		/* As many as can be are of those that were not durable. */
 		durable = durable > w->found ? durable - w->found : 0;
 		j->lost.durable += durable;
+		j->lost.uncounted += durable;
 		if (lost > durable)
 			journal_replay_doubt(w, events, lost - durable);
 	}
@@ -172,6 +183,8 @@ journal_replay_state(struct journal_walk *w, const uint8_t *data, size_t len)
 		return false;
 	journal_replay_seals(w, data);
 	journal_replay_lost(w, le_get64(data + 24), le_get64(data + 32));
+	w->state_events = le_get64(data + 24);
+	j->lost.uncounted = 0;
 	if (le_get64(data) > j->lsn)
 		j->lsn = le_get64(data);
 	st.batch_seq = le_get64(data + 8);
@@ -255,6 +268,16 @@ journal_replay_sealed(struct journal_walk *w, const uint8_t *data,
 		    le_get32(data + 16), seq);
 }
 
+static void
+journal_replay_count(struct journal_walk *w, const uint8_t *data, uint32_t len)
+{
+	if (w->rp->count != NULL && le_get64(data) != 0)
+		w->rp->count(w->rp->arg, le_get32(data + 8), le_get64(data));
+	if (w->stated && len >= JOURNAL_COUNT_LEN)
+		journal_replay_lost(w, le_get64(data + 16),
+		    le_get64(data + 24));
+}
+
 static int
 journal_on_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
     struct seglog_pos pos)
@@ -272,9 +295,8 @@ journal_on_record(void *arg, uint8_t type, const uint8_t *data, uint32_t len,
 		journal_replay_end(w->j, rp, data, len);
 	} else if (type == JOURNAL_SEALED && len >= JOURNAL_SEALED_META) {
 		journal_replay_sealed(w, data, len);
-	} else if (type == JOURNAL_COUNT && len >= JOURNAL_COUNT_LEN &&
-	    rp->count != NULL) {
-		rp->count(rp->arg, le_get32(data + 8), le_get64(data));
+	} else if (type == JOURNAL_COUNT && len >= JOURNAL_COUNT_MIN) {
+		journal_replay_count(w, data, len);
 	}
 	return 0;
 }
@@ -310,8 +332,12 @@ journal_replay_all(struct journal *j, const struct journal_replay *rp,
 	}
 	free(w.doubts);
 	j->events += w.found;
-	/* The log goes on in a segment that begins soundly. */
-	if (j->n > 0 && !j->segs[j->n - 1].stated)
+	j->noted = j->events;
+	/*
+	 * The log goes on in a segment that begins soundly, and whose STATE
+	 * counts what is lost.
+	 */
+	if ((j->n > 0 && !j->segs[j->n - 1].stated) || j->lost.uncounted > 0)
 		seglog_finish(j->log);
 	return 0;
 }

@@ -21,12 +21,6 @@
 
 #define SEGLOG_STEP	(1u << 20)	/* bytes reserved at a time */
 
-void
-seglog_name(char dst[SEGLOG_NAME_LEN], uint32_t segno)
-{
-	(void)snprintf(dst, SEGLOG_NAME_LEN, "%010" PRIu32 ".seg", segno);
-}
-
 long
 seglog_index(const struct seglog *l, uint32_t segno)
 {
@@ -40,6 +34,16 @@ seglog_index(const struct seglog *l, uint32_t segno)
 			hi = mid;
 	}
 	return lo < l->n && l->files[lo].segno == segno ? (long)lo : -1;
+}
+
+void
+seglog_name(const struct seglog *l, char dst[SEGLOG_NAME_LEN], uint32_t segno)
+{
+	long i = seglog_index(l, segno);
+
+	if (i >= 0 && l->files[i].named != 0)
+		segno = l->files[i].named;
+	(void)snprintf(dst, SEGLOG_NAME_LEN, "%010" PRIu32 ".seg", segno);
 }
 
 const uint8_t *
@@ -152,7 +156,7 @@ seglog_create(struct seglog *l, char name[SEGLOG_NAME_LEN],
 		if (l->next_segno == UINT32_MAX)
 			return -EOVERFLOW;
 		*ret_segno = l->next_segno++;
-		seglog_name(name, *ret_segno);
+		seglog_name(l, name, *ret_segno);
 		fd = sys->openat(l->dirfd, name, O_RDWR | O_CREAT | O_EXCL,
 		    0600);
 		/* Another's file under our next name: leave it alone. */
@@ -189,7 +193,8 @@ seglog_new_tail(struct seglog *l, int fd, const struct seg_header *h,
 		l->cap = l->cap == 0 ? 16 : l->cap * 2;
 		l->files = mem_grow(l->files, l->cap, sizeof *l->files);
 	}
-	l->files[l->n++] = (struct seglog_file){ (uint32_t)h->segno, end };
+	l->files[l->n++] = (struct seglog_file){ .segno = (uint32_t)h->segno,
+	    .size = end };
 	l->t = (struct seglog_tail){ .fd = fd, .h = *h, .start = end,
 	    .written = end, .reserved = reserved, .scanned = true,
 	    .stamp = l->stamp };
@@ -559,7 +564,7 @@ seglog_remove(struct seglog *l, uint32_t segno, struct why *why)
 	assert(segno != seglog_tail(l));
 	if (l->o.read_only)
 		return why_errno(why, -EROFS, "%s: only looked at", l->dir);
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	r = sys->unlinkat(l->dirfd, name, 0);
 	if (r < 0 && r != -ENOENT)
 		return why_errno(why, r, "%s/%s: delete", l->dir, name);

@@ -19,6 +19,7 @@
 
 struct seglog_file {
 	uint32_t	segno;
+	uint32_t	named;		/* that in its name; 0: segno */
 	uint64_t	size;		/* not kept up for the tail */
 };
 
@@ -100,7 +101,9 @@ struct seglog {
 	struct buf	 scratch;	/* of scans */
 };
 
-void	seglog_name(char dst[SEGLOG_NAME_LEN], uint32_t segno);
+/* The name of a segment's file. */
+void	seglog_name(const struct seglog *, char dst[SEGLOG_NAME_LEN],
+	    uint32_t segno);
 /* Index in files, or -1. */
 long	seglog_index(const struct seglog *, uint32_t segno);
 /* Forget a segment; its file is gone, or elsewhere. */

@@ -61,7 +61,8 @@ open_on_name(void *arg, const char *name)
 		l->cap = l->cap == 0 ? 16 : l->cap * 2;
 		l->files = mem_grow(l->files, l->cap, sizeof *l->files);
 	}
-	l->files[l->n++] = (struct seglog_file){ .segno = segno };
+	l->files[l->n++] = (struct seglog_file){ .segno = segno,
+	    .named = segno };
 	if (segno >= l->next_segno)
 		l->next_segno = segno + 1;
 	return 0;
@@ -113,7 +114,7 @@ open_sizes(struct seglog *l, struct why *why)
 	int r;
 
 	for (size_t i = 0; i < l->n; i++) {
-		seglog_name(name, l->files[i].segno);
+		seglog_name(l, name, l->files[i].segno);
 		size = 0;
 		r = open_stat(l, name, &size);
 		if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
@@ -127,6 +128,106 @@ open_sizes(struct seglog *l, struct why *why)
 	}
 	l->n = kept;
 	return 0;
+}
+
+/* What a file's own header says, for open_misnamed(). */
+struct own {
+	uint32_t	segno;		/* 0: no sound header of this log */
+	uint8_t		instance[16];
+};
+
+static struct own
+open_own(struct seglog *l, uint32_t segno)
+{
+	uint8_t head[SEG_HEADER_LEN];
+	char name[SEGLOG_NAME_LEN];
+	struct own own = { 0 };
+	struct seg_header h;
+	int fd, r;
+
+	seglog_name(l, name, segno);
+	fd = sys->openat(l->dirfd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW,
+	    0);
+	if (fd < 0)
+		return own;
+	r = sys_pread_all(fd, head, sizeof head, 0);
+	(void)sys->close(fd);	/* only read */
+	if (r == 0 && seg_header_unpack(&h, head, sizeof head, NULL) == 0 &&
+	    h.kind == l->o.kind && h.segno < UINT32_MAX) {
+		own.segno = (uint32_t)h.segno;
+		memcpy(own.instance, h.instance, sizeof own.instance);
+	}
+	return own;
+}
+
+/* May the i-th file go by the number in its header: is that nobody's? */
+static bool
+open_may_move(const struct seglog *l, const struct own *own, size_t i)
+{
+	for (size_t k = 0; k < l->n; k++) {
+		bool moves = own[k].segno != 0 &&
+		    own[k].segno != l->files[k].named;
+
+		if (k != i && (moves ? own[k].segno : l->files[k].named) ==
+		    own[i].segno)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Segments of this log under the names of others (a restored backup, a slip of
+ * the hand) are whole: they go by the number in their header, where their
+ * files are.
+ */
+static void
+open_misnamed(struct seglog *l)
+{
+	struct own *own = mem_zalloc(l->n * sizeof *own);
+	const uint8_t *instance = NULL;
+	char name[SEGLOG_NAME_LEN], reason[80];
+	bool again = true;
+
+	for (size_t i = l->n; i-- > 0;) {
+		own[i] = open_own(l, l->files[i].segno);
+		if (own[i].segno == l->files[i].segno && instance == NULL)
+			instance = own[i].instance;
+	}
+	for (size_t i = l->n; i-- > 0 && instance == NULL;)
+		if (own[i].segno != 0)
+			instance = own[i].instance;
+	for (size_t i = 0; i < l->n; i++)
+		if (own[i].segno != 0 && memcmp(own[i].instance, instance,
+		    sizeof own[i].instance) != 0)
+			own[i].segno = 0;
+	/* One that stays may be in the way of another. */
+	while (again) {
+		again = false;
+		for (size_t i = 0; i < l->n; i++)
+			if (own[i].segno != 0 && own[i].segno !=
+			    l->files[i].named && !open_may_move(l, own, i)) {
+				own[i].segno = 0;
+				again = true;
+			}
+	}
+	for (size_t i = 0; i < l->n; i++) {
+		if (own[i].segno == 0 || own[i].segno == l->files[i].named)
+			continue;
+		seglog_name(l, name, l->files[i].segno);
+		(void)snprintf(reason, sizeof reason, "this is segment %"
+		    PRIu32 " under another name; it is read as that",
+		    own[i].segno);
+		if (l->o.damaged != NULL)
+			l->o.damaged(l->o.arg, name, 0, 0, reason);
+	}
+	for (size_t i = 0; i < l->n; i++) {
+		if (own[i].segno != 0)
+			l->files[i].segno = own[i].segno;
+		if (l->files[i].segno >= l->next_segno)
+			l->next_segno = l->files[i].segno + 1;
+	}
+	qsort(l->files, l->n, sizeof *l->files, open_cmp);
+	free(own);
 }
 
 static int
@@ -145,6 +246,7 @@ open_list(struct seglog *l, struct why *why)
 		l->next_segno = max + 1;
 	if (r == 0 && l->n > 0) {
 		qsort(l->files, l->n, sizeof *l->files, open_cmp);
+		open_misnamed(l);
 		r = open_sizes(l, why);
 	}
 	for (size_t i = 0; i < fo.foreigns; i++) {
@@ -170,7 +272,7 @@ open_pends(struct seglog *l, uint32_t from)
 	    l->n - i < SEGLOG_PENDS / 2)
 		i--;
 	for (; i + 1 < l->n; i++) {
-		seglog_name(name, l->files[i].segno);
+		seglog_name(l, name, l->files[i].segno);
 		fd = sys->openat(l->dirfd, name, O_RDWR, 0);
 		if (fd < 0)
 			continue;
@@ -205,7 +307,7 @@ open_tail(struct seglog *l, struct why *why)
 
 	while (l->n > 0) {
 		f = l->files[l->n - 1];
-		seglog_name(name, f.segno);
+		seglog_name(l, name, f.segno);
 		if (open_drop_empty(l, name, f.segno, f.size))
 			continue;
 		fd = sys->openat(l->dirfd, name,
@@ -246,7 +348,7 @@ open_instance(struct seglog *l)
 	int fd, r;
 
 	for (size_t i = l->n; i-- > 0;) {
-		seglog_name(name, l->files[i].segno);
+		seglog_name(l, name, l->files[i].segno);
 		fd = sys->openat(l->dirfd, name, O_RDONLY, 0);
 		if (fd < 0)
 			continue;

@@ -38,7 +38,7 @@ seglog_damaged(struct seglog *l, int fd, uint32_t segno, uint64_t off,
 		return;
 	l->told_segno = segno;
 	l->told_off = off;
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	/* Copied before: it was told of then. */
 	if (!zero && !l->o.read_only && quar_copy(&l->quar, fd, name, off,
 	    len, reason) == -EEXIST)
@@ -52,7 +52,7 @@ seglog_tell(struct seglog *l, uint32_t segno, uint64_t bytes,
 {
 	char name[SEGLOG_NAME_LEN];
 
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	read_tell(l, name, 0, bytes, reason);
 }
 
@@ -102,7 +102,7 @@ read_repair(struct seglog *l, int fd, uint32_t segno,
 	if (l->o.read_only)
 		return;
 	seg_header_pack(head, h);
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	wfd = sys->openat(l->dirfd, name, O_RDWR, 0);
 	if (wfd < 0)
 		return;
@@ -150,7 +150,7 @@ seglog_header(struct seglog *l, int fd, uint32_t segno, uint64_t size,
 	if (read_error < 0)
 		return why_errno(why, read_error, "%s: read header of "
 		    "%" PRIu32, l->dir, segno);
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	seglog_set_aside(l, name, segno, size, reason.text);
 	return why_set(why, -EBADMSG, "%s/%s: %s", l->dir, name, reason.text);
 }
@@ -197,7 +197,7 @@ read_fd_open(struct seglog *l, uint32_t segno, struct seglog_fd **ret,
 	if (!seglog_find(l, segno, &info))
 		return why_set(why, -EBADMSG, "%s: no segment %" PRIu32,
 		    l->dir, segno);
-	seglog_name(name, segno);
+	seglog_name(l, name, segno);
 	fd = sys->openat(l->dirfd, name, O_RDONLY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return why_errno(why, fd, "%s/%s", l->dir, name);

@@ -692,6 +692,12 @@ spool_roll(struct spool *sp, struct wall now, struct why *why)
 	return r;
 }
 
+uint64_t
+spool_lost(const struct spool *sp)
+{
+	return sp->lost;
+}
+
 struct spool_totals
 spool_totals(const struct spool *sp)
 {

@@ -246,6 +246,8 @@ bool	spool_oldest(struct spool *, struct wall *ret);
 /* Does none wait of those up to seq? */
 bool	spool_is_past(struct spool *, uint64_t seq);
 struct spool_totals spool_totals(const struct spool *);
+/* Events that the opening has found lost, and counted as dropped. */
+uint64_t spool_lost(const struct spool *);
 /* Batches, events and body bytes that wait. */
 struct spool_waiting {
 	uint64_t	batches;

@@ -81,6 +81,7 @@ struct spool {
 	struct spool_seg *segs;		/* by segno */
 	size_t		 n, cap;
 	struct spool_totals totals;
+	uint64_t	 lost;		/* of them, found to be so on opening */
 	struct spool_waiting waiting;
 	uint64_t	 seq;
 	uint64_t	 appended;	/* records; the opening is the first */

@@ -257,6 +257,14 @@ open_scan(struct opening *o, size_t i, struct why *why)
 	return 0;
 }
 
+/* Events that damage has taken, as is found out now. */
+static void
+open_lost(struct spool *sp, uint64_t events)
+{
+	sp->totals.dropped[SPOOL_DROP_CORRUPT] += events;
+	sp->lost += events;
+}
+
 /* Decide on what was not found: lost, or never there. */
 static void
 open_gaps(struct opening *o)
@@ -281,7 +289,7 @@ open_gaps(struct opening *o)
 		}
 		if (any && promised) {
 			sp->totals.events += g->events;
-			sp->totals.dropped[SPOOL_DROP_CORRUPT] += g->events;
+			open_lost(sp, g->events);
 		}
 	}
 }
@@ -332,8 +340,7 @@ open_missing(struct opening *o)
 				seglog_tell(sp->log, sg->segno,
 				    sg->waiting_bytes, "the segment is "
 				    "missing, batches waited in it");
-				sp->totals.dropped[SPOOL_DROP_CORRUPT] +=
-				    sg->waiting_events;
+				open_lost(sp, sg->waiting_events);
 				sp->totals.done_batches += sg->waiting;
 				sp->waiting.batches -= sg->waiting;
 				sp->waiting.events -= sg->waiting_events;
@@ -529,7 +536,7 @@ open_balance(struct spool *sp)
 	for (size_t i = 0; i < NELEM(t->dropped); i++)
 		out += t->dropped[i];
 	if (t->events > out) {
-		t->dropped[SPOOL_DROP_CORRUPT] += t->events - out;
+		open_lost(sp, t->events - out);
 		return;
 	}
 	/* Marks were lost: what they told of is sent again. */

@@ -56,9 +56,13 @@ struct survey {
 	struct survey_ear ear[SURVEY_LOGS];
 	struct journal	*journal;
 	struct spool	*spool[SURVEY_LOGS];	/* not of the journal */
+	uint64_t	 corrupt[SURVEY_LOGS];	/* written off before */
 	struct survey_run *runs;
 	uint64_t	 known;		/* batches up to here have marks */
 	uint64_t	 marked;	/* newest in a mark */
+	uint64_t	*marks;		/* batches with a mark that was met */
+	size_t		 marks_n, marks_cap;
+	uint64_t	 uncounted;	/* see journal_lost() */
 	struct survey_recent *recent, **recent_tail;
 };
 
@@ -137,6 +141,7 @@ survey_on_event(void *arg, const char *runid, size_t len, uint64_t lsn,
 		run->lsn = mem_grow(run->lsn, run->cap, sizeof *run->lsn);
 		run->at = mem_grow(run->at, run->cap, sizeof *run->at);
 	}
+	s->report.appended++;
 	run->lsn[run->n] = lsn;
 	run->at[run->n++] = at;
 }
@@ -150,17 +155,20 @@ survey_run_free(struct survey *s, struct survey_run *run)
 	free(run);
 }
 
-static void
+/* Events of the run up to lsn are open no more; how many were? */
+static uint32_t
 survey_cut(struct survey *s, const char *runid, size_t len, uint64_t lsn)
 {
 	struct survey_run *run = survey_run_find(s, runid, len);
+	uint32_t n = 0;
 
 	if (run == NULL)
-		return;
-	while (run->first < run->n && run->lsn[run->first] <= lsn)
+		return 0;
+	for (; run->first < run->n && run->lsn[run->first] <= lsn; n++)
 		run->first++;
 	if (run->first == run->n)
 		survey_run_free(s, run);
+	return n;
 }
 
 static void
@@ -169,7 +177,13 @@ survey_on_sealed(void *arg, const char *runid, size_t len, uint64_t lsn,
 {
 	struct survey *s = arg;
 
-	survey_cut(s, runid, len, lsn);
+	(void)survey_cut(s, runid, len, lsn);
+	if (s->marks_n == s->marks_cap) {
+		s->marks_cap = s->marks_cap == 0 ? 64 : s->marks_cap * 2;
+		s->marks = mem_grow(s->marks, s->marks_cap,
+		    sizeof *s->marks);
+	}
+	s->marks[s->marks_n++] = seq;
 	if (s->marked < seq)
 		s->marked = seq;
 }
@@ -183,6 +197,17 @@ survey_on_state(void *arg, const struct journal_state *st)
 		s->known = st->batch_seq;
 	if (s->marked < s->known)
 		s->marked = s->known;
+	memcpy(s->report.totals, st->totals, sizeof s->report.totals);
+	s->report.appended = 0;
+}
+
+static void
+survey_on_count(void *arg, unsigned total, uint64_t n)
+{
+	struct survey *s = arg;
+
+	if (total < JOURNAL_TOTALS)
+		s->report.totals[total] += n;
 }
 
 static void
@@ -190,8 +215,13 @@ survey_on_recent(void *arg, const struct spool_batch *b,
     const struct spool_ref *ref)
 {
 	struct survey *s = arg;
-	struct survey_recent *r = mem_zalloc(sizeof *r);
+	struct survey_recent *r;
 
+	/* Marks and batches come in nearly the same order. */
+	for (size_t i = s->marks_n; i-- > 0;)
+		if (s->marks[i] == b->seq)
+			return;
+	r = mem_zalloc(sizeof *r);
 	r->ref = *ref;
 	r->first = b->journal_first;
 	r->last = b->journal_lsn;
@@ -199,6 +229,17 @@ survey_on_recent(void *arg, const struct spool_batch *b,
 	memcpy(r->runid, b->runid, b->runid_len);
 	*s->recent_tail = r;
 	s->recent_tail = &r->next;
+}
+
+/* What the journal has lost of it counts all the same. */
+static void
+survey_recent_counts(struct survey *s, const struct survey_recent *r)
+{
+	uint32_t k = survey_cut(s, r->runid, r->runid_len, r->last);
+	uint32_t missing = k < r->ref.events ? r->ref.events - k : 0;
+
+	s->report.appended += missing;
+	s->uncounted -= missing < s->uncounted ? missing : s->uncounted;
 }
 
 /*
@@ -219,9 +260,10 @@ survey_recents(struct survey *s)
 			(void)spool_take_back(s->spool[SURVEY_SPOOL],
 			    &r->ref, NULL);	/* in memory only */
 		else
-			survey_cut(s, r->runid, r->runid_len, r->last);
+			survey_recent_counts(s, r);
 		free(r);
 	}
+	s->report.appended += s->uncounted;
 	s->recent = NULL;
 	s->recent_tail = &s->recent;
 }
@@ -262,14 +304,22 @@ survey_open_journal(struct survey *s, const char *dir, const char *quarantine,
 	    .buffer_bytes = SURVEY_BUFFER, .read_only = true,
 	    .damaged = survey_damaged, .arg = &s->ear[SURVEY_JOURNAL] };
 	const struct journal_replay replay = { .event = survey_on_event,
-	    .sealed = survey_on_sealed, .state = survey_on_state, .arg = s };
+	    .sealed = survey_on_sealed, .state = survey_on_state,
+	    .count = survey_on_count, .arg = s };
 	int r = journal_open(dir, quarantine, &o, &replay, &s->journal, why);
 
 	if (r < 0)
 		return r;
-	s->report.lost += journal_lost(s->journal).durable;
+	s->report.unsynced = journal_lost(s->journal).unsynced;
+	s->uncounted = journal_lost(s->journal).uncounted;
 	survey_files(s, SURVEY_JOURNAL, journal_log(s->journal));
 	return 0;
+}
+
+static uint64_t
+survey_corrupt(const struct spool *sp)
+{
+	return spool_totals(sp).dropped[SPOOL_DROP_CORRUPT];
 }
 
 static int
@@ -288,6 +338,8 @@ survey_open_spool(struct survey *s, enum survey_log log, const char *dir,
 
 	if (r < 0)
 		return r;
+	s->corrupt[log] = survey_corrupt(s->spool[log]) -
+	    spool_lost(s->spool[log]);
 	if (log == SURVEY_SPOOL)
 		survey_recents(s);
 	survey_files(s, log, spool_log(s->spool[log]));
@@ -428,6 +480,7 @@ survey_close(struct survey *s)
 	journal_close(s->journal);
 	for (size_t i = 0; i < SURVEY_LOGS; i++)
 		spool_close(s->spool[i]);
+	free(s->marks);
 	free(s);
 }
 
@@ -507,19 +560,18 @@ survey_check_log(struct survey *s, enum survey_log log, struct seglog *l,
 
 /* Batches that wait but cannot be sent: what they hold is lost. */
 static void
-survey_check_waiting(struct survey *s, struct spool *sp)
+survey_check_waiting(struct survey *s, size_t log)
 {
+	struct spool *sp = s->spool[log];
 	struct spool_cursor c = { 0 };
 	struct spool_ref ref;
-	uint64_t before = spool_totals(sp).dropped[SPOOL_DROP_CORRUPT];
 
 	while (spool_next(sp, &c, &ref, NULL) == 1)
 		if (spool_verify(sp, &ref, NULL) == -EBADMSG)
 			(void)spool_done(sp, &ref, 0, 0,
 			    ref.events - ref.finished, SPOOL_DROP_CORRUPT,
 			    NULL);	/* in memory only */
-	s->report.lost += spool_totals(sp).dropped[SPOOL_DROP_CORRUPT] -
-	    before;
+	s->report.lost += survey_corrupt(sp) - s->corrupt[log];
 }
 
 int
@@ -536,7 +588,7 @@ survey_check(struct survey *s, struct why *why)
 		r = survey_check_log(s, (enum survey_log)i,
 		    spool_log(s->spool[i]), why);
 		if (r == 0)
-			survey_check_waiting(s, s->spool[i]);
+			survey_check_waiting(s, i);
 	}
 	return r;
 }

@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "base/why.h"
 #include "store/dead.h"
+#include "store/journal.h"
 #include "store/spool.h"
 
 struct survey;
@@ -71,8 +72,17 @@ struct survey_report {
 	struct wall	oldest_event;	/* of these; 0: none */
 	struct spool_waiting waiting[SURVEY_LOGS];	/* not of the journal */
 	struct wall	oldest_batch[SURVEY_LOGS];	/* sealed; 0: none */
-	/* Events that a start would write off as lost by damage. */
+	/* Events in damaged batches that wait. */
 	uint64_t	lost;
+	/*
+	 * The journal's totals, and what has been appended since they were
+	 * written (with what damage has taken of it); unsynced: so many may
+	 * have been lost before they were durable. core/books.h gives them
+	 * their meaning.
+	 */
+	uint64_t	totals[JOURNAL_TOTALS];
+	uint64_t	appended;
+	uint64_t	unsynced;
 	struct dead_stats dead;
 	uint64_t	quarantined;	/* files, without their .why */
 	uint64_t	quarantined_bytes;

@@ -80,6 +80,11 @@ def prepare(t):
                 s.send(message)
     wait_for("the batches", lambda: len(segments(
         os.path.join(t.dir, "data"), "spool")) >= 2, context=t.logs)
+    # Within a second the journal is told how many events there are.
+    newest = segments(os.path.join(t.dir, "data"), "journal")[-1]
+    size = os.path.getsize(newest)
+    wait_for("the count of the events", lambda: os.path.getsize(newest) >
+             size, context=t.logs)
     t.daemon.kill()
     pristine = os.path.join(t.dir, "pristine")
     shutil.copytree(os.path.join(t.dir, "data"), pristine)
@@ -100,6 +105,12 @@ def flip(data, log):
         f.seek(at)
         byte = f.read(1)[0]
     poke(path, at, bytes([byte ^ 0x10]))
+
+
+def zero_newest(data, log):
+    """In the last segment, behind the half of its records."""
+    path = segments(data, log)[-1]
+    poke(path, os.path.getsize(path) // 2, bytes(4096))
 
 
 def flip_header(data, log):
@@ -173,12 +184,13 @@ def other_log(data, log):
 
 
 # kind -> exit status of --check-spool, may events be lost by it? None: the
-# oldest segment of a journal is deleted in any case, sooner or later.
+# oldest segment of a journal is deleted in any case, sooner or later, so it is
+# damage if events are lost by it.
 KINDS = {
-    flip: (DAMAGED, True), flip_header: (REPAIR, False),
+    flip: (DAMAGED, True), zero_newest: (DAMAGED, True), flip_header: (REPAIR, False),
     zero_block: (DAMAGED, True), zero_file: (DAMAGED, True),
     garbage_tail: (REPAIR, False), cut_newest: (REPAIR, False),
-    cut_oldest: (DAMAGED, True), swap: (DAMAGED, True),
+    cut_oldest: (DAMAGED, True), swap: (REPAIR, False),
     remove: (None, True), empty_newest: (REPAIR, False),
     empty_oldest: (None, True), foreign: (REPAIR, False),
     foreign_segment: (DAMAGED, False), other_log: (DAMAGED, False),
@@ -190,7 +202,8 @@ def deliver(t, name, sent, lossy):
     t.out = os.path.join(t.dir, name + ".jsonl")
     up = t.upstream(dedupe=True)
     # The journal's open runs end by time now.
-    t.lumnid(runs={"idle": "1s", "max_bytes": "256KiB"}, listen={"http": "127.0.0.1:0"}, **CONF)
+    t.lumnid(runs={"idle": "100ms", "max_bytes": "256KiB"},
+             listen={"http": "127.0.0.1:0"}, **CONF)
     status = t.check_books(30, pending=0)
     books = status["events"]
     lost = books["dropped"]["damaged"]
@@ -230,21 +243,28 @@ def each_kind(t, log):
         name = kind.__name__
         shutil.rmtree(data)
         shutil.copytree(pristine, data)
-        oldest = segments(data, log)[0]
+        hurt = segments(data, log)[-1 if kind is zero_newest else 0]
         kind(data, log)
         got, said = check_spool(t, data)
         if status is not None:
             t.equal(got, status, f"{name}: --check-spool: {said}")
         came = deliver(t, name, sent, lossy)
+        lost = RUNS * EVENTS - came
+        if status is None:
+            t.equal(got == DAMAGED, lost > 0,
+                    f"{name}: {lost} lost; --check-spool: {said}")
+        told = re.search(r"(\d+) events are lost by it", said)
+        t.equal(int(told.group(1)) if told else 0, lost,
+                f"{name}: events that --check-spool says are lost: {said}")
         aside = os.path.join(data, "quarantine")
         names = os.listdir(aside) if os.path.isdir(aside) else []
-        if kind not in (remove, empty_newest, empty_oldest):
+        if kind not in (swap, remove, empty_newest, empty_oldest):
             t.true(any(n.startswith(("journal-", "spool-")) and
                        n + ".why" in names for n in names),
                    f"{name}: nothing in quarantine: {names}")
         got, said = check_spool(t, data)
         # A damaged stretch goes with its segment, which may wait for more.
-        t.true(got == CLEAN or os.path.exists(oldest),
+        t.true(got == CLEAN or os.path.exists(hurt),
                f"{name}: --check-spool afterwards: {said}")
         print(f"# {log}: {name}: {came} of {RUNS * EVENTS} came")
 

@@ -303,6 +303,7 @@ START_TEST(test_zeroed)
 }
 END_TEST
 
+/* Whole segments under each other's names go by what their headers say. */
 START_TEST(test_swapped)
 {
 	struct help_dir d;
@@ -317,15 +318,61 @@ START_TEST(test_swapped)
 	ck_assert_int_eq(rename(from, tmp), 0);
 	ck_assert_int_eq(rename(to, from), 0);
 	ck_assert_int_eq(rename(tmp, to), 0);
+	for (int i = 0; i < 2; i++) {
+		struct seglog *l = open_log(&d, 200, 4096);
+		ck_assert_str_eq(scan(l, &t), ALL);
+		ck_assert_uint_eq(damaged, 2);
+		ck_assert_str_eq(last_reason, "this is segment 1 under another "
+		    "name; it is read as that");
+		seglog_close(l);
+	}
+	ck_assert(!help_exists(d.root, "quarantine/spool-0000000001.seg"));
+	must_go_on(&d, &t);
+	/* It is the file of that segment that goes with it. */
 	struct seglog *l = open_log(&d, 200, 4096);
-	ck_assert_str_eq(scan(l, &t), "c0 c1 c2 ");
-	ck_assert_uint_eq(damaged, 2);
-	ck_assert_str_eq(last_reason, "this is segment 1 under another name");
+	(void)scan(l, &t);
+	ck_assert_int_eq(seglog_remove(l, 1, NULL), 0);
 	seglog_close(l);
-	ck_assert(help_exists(d.quar, "spool-0000000001.seg"));
-	ck_assert(help_exists(d.quar, "spool-0000000002.seg.why"));
+	ck_assert(help_exists(d.log, NAMES[0]));
+	ck_assert(!help_exists(d.log, NAMES[1]));
+	help_dir_drop(&d);
+}
+END_TEST
+
+/*
+ * A second file of the same segment, and one of another installation, are
+ * nobody's: the first is read once, the other not at all.
+ */
+START_TEST(test_copied)
+{
+	struct help_dir d, other;
+	struct seg_header h;
+	struct text t;
+	size_t len;
+	uint8_t *p;
+
+	help_dir_make(&d);
+	make_three(&d);
+	p = help_slurp(d.log, NAMES[0], &len);
+	help_spit(d.log, "0000000008.seg", p, len);
+	free(p);
+	help_dir_make(&other);
+	make_three(&other);
+	p = help_slurp(other.log, NAMES[1], &len);
+	ck_assert_int_eq(seg_header_unpack(&h, p, len, NULL), 0);
+	h.instance[3] ^= 1;
+	seg_header_pack(p, &h);
+	help_spit(d.log, "0000000009.seg", p, len);
+	free(p);
+	struct seglog *l = open_log(&d, 200, 4096);
+	ck_assert_str_eq(scan(l, &t), ALL);
+	ck_assert_uint_eq(damaged, 2);
+	seglog_close(l);
+	ck_assert(help_exists(d.quar, "spool-0000000008.seg"));
+	ck_assert(help_exists(d.quar, "spool-0000000009.seg"));
 	must_go_on(&d, &t);
 	help_dir_drop(&d);
+	help_dir_drop(&other);
 }
 END_TEST
 
@@ -875,6 +922,7 @@ main(void)
 	tcase_add_test(tc, test_cuts);
 	tcase_add_test(tc, test_zeroed);
 	tcase_add_test(tc, test_swapped);
+	tcase_add_test(tc, test_copied);
 	tcase_add_test(tc, test_foreign);
 	tcase_add_test(tc, test_newer_version);
 	tcase_add_test(tc, test_told_once);
