@@ -113,9 +113,19 @@ ask_json_more(struct buf *b, struct engine *e, const struct rates *rates,
 		buf_printf(b, "%s\"%s\":%" PRIu64, i > 0 ? "," : "",
 		    books_input_name((enum books_input)i),
 		    bk->total[BOOKS_ACCEPTED_BY + i]);
+	buf_puts(b, "},\"inputs_refused\":{");
+	for (int i = 0; i < BOOKS_INPUTS; i++)
+		buf_printf(b, "%s\"%s\":%" PRIu64, i > 0 ? "," : "",
+		    books_input_name((enum books_input)i),
+		    bk->total[BOOKS_REFUSED_BY + i]);
 	buf_puts(b, "},\"answers\":{");
-	for (int i = 1; i < 6; i++)
-		buf_printf(b, "\"%dxx\":%" PRIu64 ",", i, bk->answers[i]);
+	for (unsigned i = 1; i < 6; i++) {
+		uint64_t n = 0;
+
+		for (unsigned k = i * 100; k < i * 100 + 100; k++)
+			n += bk->answers[k];
+		buf_printf(b, "\"%uxx\":%" PRIu64 ",", i, n);
+	}
 	buf_printf(b, "\"none\":%" PRIu64, bk->answers[0]);
 	buf_puts(b, "}");
 }

@@ -8,6 +8,16 @@ backoff_reset(struct backoff *b)
 	b->until = (struct mono){ 0 };
 }
 
+void
+backoff_hurry(struct backoff *b, struct mono now)
+{
+	if (b->until.us <= now.us)
+		return;
+	b->until = now;
+	if (b->failures > 1)
+		b->failures = 1;
+}
+
 int64_t
 backoff_fail(struct backoff *b, struct rng *rng, struct mono now,
     int64_t min_ms, int64_t max_ms, int64_t retry_after_ms)

@@ -24,6 +24,11 @@ struct backoff {
 
 void	backoff_reset(struct backoff *);
 /*
+ * An operator wants a try now. If it fails, too, the waits begin anew: his
+ * impatience is no reason to wait longer.
+ */
+void	backoff_hurry(struct backoff *, struct mono now);
+/*
  * One more failure. min_ms: the first ceiling; it doubles up to max_ms.
  * retry_after_ms: -1 when the upstream named no time. Returns the wait in ms.
  */

@@ -425,13 +425,11 @@ sender_hurry(struct sender *s, struct now now)
 	for (int c = 0; c < SENDER_CLASSES; c++) {
 		struct slot *slot = s->window[c].later.head;
 
-		if (s->gate[c].backoff.until.us > now.mono.us)
-			s->gate[c].backoff.until = now.mono;
+		backoff_hurry(&s->gate[c].backoff, now.mono);
 		for (; slot != NULL; slot = slot->next)
 			slot->not_before = now.mono;
 	}
-	if (s->backoff.until.us > now.mono.us)
-		s->backoff.until = now.mono;
+	backoff_hurry(&s->backoff, now.mono);
 }
 
 void

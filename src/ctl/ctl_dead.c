@@ -124,7 +124,8 @@ dead_list_names(struct dead *d)
 	if (n < 0) {
 		ctl_error("%s: %s%s", d->dir, strerror(errno),
 		    errno == EACCES ? "; it belongs to the user that runs "
-		    "lumnid: try as root" : "");
+		    "lumnid: try as root" : errno == ENOENT ? "; is lumnid "
+		    "running? Another directory is named with --dir" : "");
 		return CTL_REFUSED;
 	}
 	d->names = mem_zalloc(((size_t)n + 1) * sizeof *d->names);

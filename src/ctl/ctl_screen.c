@@ -120,17 +120,16 @@ ctl_screen_words(struct buf *b, const struct ctl_term *t,
 	buf_free(&text);
 }
 
+/* What came by which input, unless it is nothing. */
 static void
-screen_in(struct buf *b, struct json_object *st)
+screen_inputs(struct buf *b, struct json_object *st, const char *key,
+    const char *before)
 {
 	struct json_object *inputs;
-	char x[32], y[32];
 	bool first = true;
+	char x[32];
 
-	buf_printf(b, "%s events/s, %s/s", ctl_term_rate(ctl_json_double(st,
-	    "rates.events_per_s"), x), ctl_term_bytes((uint64_t)
-	    ctl_json_double(st, "rates.bytes_per_s"), y));
-	if (!json_object_object_get_ex(st, "inputs", &inputs) ||
+	if (!json_object_object_get_ex(st, key, &inputs) ||
 	    !json_object_is_type(inputs, json_type_object))
 		return;
 	json_object_object_foreach(inputs, input, v) {
@@ -138,12 +137,23 @@ screen_in(struct buf *b, struct json_object *st)
 
 		if (n == 0)
 			continue;
-		buf_printf(b, "%s%s %s", first ? " (so far: " : ", ", input,
+		buf_printf(b, "%s%s %s", first ? before : ", ", input,
 		    ctl_term_count((uint64_t)n, x));
 		first = false;
 	}
 	if (!first)
 		buf_putc(b, ')');
+}
+
+static void
+screen_in(struct buf *b, struct json_object *st)
+{
+	char x[32], y[32];
+
+	buf_printf(b, "%s events/s, %s/s", ctl_term_rate(ctl_json_double(st,
+	    "rates.events_per_s"), x), ctl_term_bytes((uint64_t)
+	    ctl_json_double(st, "rates.bytes_per_s"), y));
+	screen_inputs(b, st, "inputs", " (so far: ");
 }
 
 static void
@@ -282,7 +292,9 @@ ctl_screen_books(struct buf *b, const struct ctl_term *t,
 	if (refused + kernel > 0) {
 		buf_puts(&text, "never accepted: ");
 		screen_count(&text, refused, "message");
-		buf_puts(&text, " refused, ");
+		buf_puts(&text, " refused");
+		screen_inputs(&text, st, "inputs_refused", " (");
+		buf_puts(&text, ", ");
 		screen_count(&text, kernel, "datagram");
 		buf_puts(&text, " lost by the kernel");
 		screen_line(b, t, "", CTL_PLAIN, &text);

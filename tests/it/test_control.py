@@ -3,6 +3,7 @@
 command, its --json, its exit statuses and what it says when it cannot."""
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -317,11 +318,38 @@ def test_status(t):
     ctl(t, "flush", "--wait", "0", status=4)
     wait_for("the upstream to be away", lambda:
              js(t, "status")["upstream"]["state"] == "down")
+    answers = js(t, "status")["answers"]
+    t.true(answers["5xx"] >= 1 and answers["2xx"] == 0, answers)
     text = ctl(t, "status").stdout
     t.true("waiting for http" in text and "away: " in text and "503" in text,
            text)
     t.true(re.search(r"waiting +5 events in 2 batches", text), text)
     ctl(t, "status", "more", status=2)
+
+
+def test_status_refused(t):
+    """What never got in, by input; over HTTP also what was no message at all,
+    which nobody counted."""
+    start(t, listen={"http": "127.0.0.1:0"})
+    t.stream().send({"type": "no run"})
+    for body in b"{", b"[]", b'{"runId":"r"}', b'{"runId":"","events":[{}]}':
+        con = http.client.HTTPConnection("127.0.0.1", t.daemon.http_port(),
+                                         timeout=20)
+        con.request("POST", "/v1/ingest/events", body,
+                    {"content-type": "application/json"})
+        t.equal(con.getresponse().status, 400, body)
+        con.close()
+    t.udp().send(b"\xc1")
+    want = {"stream": 1, "http": 4, "udp": 1}
+    wait_for("the refusals", lambda: {
+        k: v for k, v in js(t, "status")["inputs_refused"].items() if v} ==
+        want, context=t.logs)
+    text = ctl(t, "status").stdout
+    t.true("6 messages refused (stream 1, udp 1, http 4)" in text, text)
+    metrics = t.daemon.get("/metrics")[1]
+    for k, v in want.items():
+        t.true(f'lumnid_input_messages_refused_total{{input="{k}"}} {v}\n'
+               in metrics, metrics)
 
 
 def test_status_held(t):

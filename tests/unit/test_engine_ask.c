@@ -390,12 +390,15 @@ START_TEST(flush_hurries)
 	struct world *w = open_world("");
 	struct engine_flush *f;
 	struct engine_flush_status st;
+	struct engine_status es;
 
 	(void)!world_send(w, 1, 3, true, false);
 	world_turn(w);
 	world_turn(w);
 	for (int i = 0; i < 12; i++) {
 		answer_all(w, 503, false);
+		engine_status(w->engine, w->now, &es);
+		ck_assert_int_le(es.retry_in_ms, 2000);
 		f = engine_flush_begin(w->engine, NULL, 0, w->now);
 		world_turn(w);
 		ck_assert_uint_eq(w->in_flight, 1);
