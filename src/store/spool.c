@@ -97,8 +97,7 @@ spool_reason_name(unsigned reason)
 
 /* --- segments -------------------------------------------------------------- */
 
-/* Where segno is, or would be. */
-static size_t
+size_t
 spool_seg_at(const struct spool *sp, uint32_t segno)
 {
 	size_t lo = 0, hi = sp->n, mid;
@@ -313,6 +312,9 @@ spool_apply(struct spool *sp, struct spool_seg *sg,
 	spool_take(&sp->waiting.bytes, m->body_len);
 	if (sg->waiting > 0)
 		return;
+	/* The tail is not looked at before it is one no more. */
+	if (sg->segno != seglog_tail(sp->log))
+		sp->spent = true;
 	/* Of batches that were damaged the events are known in sum only. */
 	rest = sg->waiting_events;
 	sp->totals.dropped[SPOOL_DROP_CORRUPT] += rest;
@@ -345,6 +347,7 @@ spool_note_tail(struct spool *sp)
 		free(old->done);
 		old->done = NULL;
 		old->done_cap = 0;
+		sp->spent = true;
 	}
 	(void)spool_seg_add(sp, tail);
 	sp->born = ++sp->appended;
@@ -364,14 +367,16 @@ spool_note_tail(struct spool *sp)
 static void
 spool_make_id(const struct spool *sp, struct spool_batch *b)
 {
+	static const char hex[] = "0123456789abcdef";
 	const uint8_t *in = seglog_instance(sp->log);
 	size_t n = 0;
 
 	if (b->id[0] != '\0')
 		return;
-	for (size_t i = 0; i < 8; i++)
-		n += (size_t)snprintf(b->id + n, sizeof b->id - n, "%02x",
-		    in[i]);
+	for (size_t i = 0; i < 8; i++) {
+		b->id[n++] = hex[in[i] >> 4];
+		b->id[n++] = hex[in[i] & 15];
+	}
 	(void)snprintf(b->id + n, sizeof b->id - n, "-%s%" PRIu64,
 	    sp->o.kind == SEGLOG_RECORDS ? "r" : "", b->seq);
 }
@@ -635,14 +640,17 @@ spool_trim(struct spool *sp, uint64_t may_delete, struct why *why)
 {
 	uint64_t durable = seglog_durable(sp->log).v[1];
 	uint32_t tail = seglog_tail(sp->log);
+	bool spent = false;
 	int n = 0, r;
 
-	if (tail == 0 || sp->bare || sp->born > durable)
+	/* Called each turn: with a long backlog mostly none is empty. */
+	if (!sp->spent || tail == 0 || sp->bare || sp->born > durable)
 		return 0;
 	for (size_t i = 0; i < sp->n && sp->segs[i].segno != tail;) {
 		struct spool_seg *sg = &sp->segs[i];
 
 		if (!spool_may_drop(sp, sg, may_delete, durable)) {
+			spent |= sg->waiting == 0;
 			i++;
 			continue;
 		}
@@ -652,6 +660,7 @@ spool_trim(struct spool *sp, uint64_t may_delete, struct why *why)
 		spool_seg_drop(sp, sg);
 		n++;
 	}
+	sp->spent = spent;
 	return n;
 }
 

@@ -87,6 +87,7 @@ struct spool {
 	uint64_t	 appended;	/* records; the opening is the first */
 	uint64_t	 born;		/* `appended` at the tail's checkpoint */
 	bool		 bare;		/* the tail has no sound checkpoint */
+	bool		 spent;		/* a segment but the tail may be */
 	struct wall	 now;		/* newest that was seen */
 	struct spool_mark *kept;	/* marks that could not be written */
 	size_t		 kept_n, kept_cap;
@@ -103,6 +104,8 @@ struct spool {
 	void		*watch_arg;
 };
 
+/* Where segno is in segs, or would be. */
+size_t	spool_seg_at(const struct spool *, uint32_t segno);
 struct spool_seg *spool_seg_find(const struct spool *, uint32_t segno);
 struct spool_seg *spool_seg_add(struct spool *, uint32_t segno);
 void	spool_seg_drop(struct spool *, struct spool_seg *);

@@ -634,6 +634,7 @@ spool_open(const char *dir, const char *quarantine,
 	int r;
 
 	sp->o = *so;
+	sp->spent = true;
 	memcpy(lo.instance, so->instance, sizeof lo.instance);
 	r = seglog_open(dir, quarantine, &lo, &sp->log, why);
 	if (r == 0) {

@@ -303,8 +303,7 @@ spool_next(struct spool *sp, struct spool_cursor *c, struct spool_ref *ret,
 	int r;
 
 	for (;;) {
-		for (i = 0; i < sp->n && sp->segs[i].segno < c->segno; i++)
-			;
+		i = spool_seg_at(sp, c->segno);
 		if (i == sp->n)
 			return 0;
 		sg = &sp->segs[i];
