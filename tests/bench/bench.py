@@ -53,7 +53,7 @@ def judge(values, target, kind):
         return ""
     median = statistics.median(values)
     good = median >= target if kind == "least" else median <= target
-    return "ok" if good else "MISSED"
+    return "reached" if good else "MISSED"
 
 
 def number(x):
@@ -98,28 +98,37 @@ def main():
         if name not in rows.ROWS:
             parser.error(f"no row {name}: " + " ".join(rows.ROWS))
     b = Settings(args.quick, args.check)
-    figures, at = [], where()
+    figures, broken, at = [], [], where()
     for name in args.rows or rows.ROWS:
         b.say(name)
-        for what, values, unit, target, kind in rows.ROWS[name](b):
-            figures.append({
-                "row": name, "name": what, "values": values, "unit": unit,
-                "median": statistics.median(values), "target": target,
-                "kind": kind, "verdict": judge(values, target, kind)})
+        try:
+            for what, values, unit, target, kind in rows.ROWS[name](b):
+                figures.append({
+                    "row": name, "name": what, "values": values, "unit": unit,
+                    "median": statistics.median(values), "target": target,
+                    "kind": kind, "verdict": judge(values, target, kind)})
+        except (rows.s.lumnid_it.Failure, subprocess.CalledProcessError,
+                OSError) as e:
+            # The others are measured all the same.
+            broken.append(name)
+            b.say(f"{name} ended in an error: {e}\n"
+                  f"{getattr(e, 'stderr', None) or ''}")
+        # Row by row: who ends it early has what was measured.
+        with open(args.json, "w", encoding="utf-8") as f:
+            json.dump({"where": at, "quick": args.quick, "broken": broken,
+                       "figures": figures}, f, indent=1)
+            f.write("\n")
     print(f"{at['time']}, {at['cpu']}, {at['cores']} cores, load "
           f"{at['load']:.1f} at the start")
     table(figures)
-    with open(args.json, "w", encoding="utf-8") as f:
-        json.dump({"where": at, "quick": args.quick, "figures": figures}, f,
-                  indent=1)
-        f.write("\n")
     missed = [f["name"] for f in figures if f["verdict"] == "MISSED"]
-    print(f"{len(missed)} missed" + "".join(f"\n  {m}" for m in missed))
-    return 1 if missed and not args.told else 0
+    reached = [f for f in figures if f["verdict"] == "reached"]
+    print(f"{len(reached)} targets reached, {len(missed)} missed" +
+          "".join(f"\n  {m}" for m in missed))
+    for name in broken:
+        print(f"row {name} ended in an error")
+    return 1 if broken or (missed and not args.told) else 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except subprocess.CalledProcessError as e:
-        sys.exit(f"{e}\n{e.stderr or ''}")
+    sys.exit(main())

@@ -64,10 +64,10 @@ def hangup(daemon):
     daemon.wait_line("reloaded")
 
 
-def drain(w, daemon, up_args=()):
+def drain(w, daemon, kept=True):
     """Bring the upstream back; CPU until all is delivered, and the batches."""
     batches = daemon.status()["waiting"]["batches"]
-    w.start_upstream(connections_extra=up_args)
+    w.start_upstream(kept)
     cpu = s.cpu_ns(daemon.pid)
     hangup(daemon)
     s.wait_until_delivered(daemon)
@@ -148,7 +148,7 @@ def backlog(b):
         started = time.monotonic() - begin
         s.pin(daemon.pid, s.SUBJECT)
         with s.Peak(daemon.pid) as peak:
-            drain(w, daemon, ("--cheap", "/dev/null"))
+            drain(w, daemon, kept=False)
         peaks.append(peak.kib)
     yield (f"private memory with {have:.0f} MiB of backlog: made", peaks[:1],
            "KiB", 8 * MIB, "most")

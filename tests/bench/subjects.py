@@ -131,15 +131,19 @@ class Peak:
 class World(lumnid_it.Case):
     """One measurement's directory and processes."""
 
-    def start_upstream(self, cheap=True, connections_extra=()):
-        # What it took is in a file of its own, or nowhere: check_load() and
-        # the rows look for themselves.
+    def __init__(self, name):
+        super().__init__(name)
+        self.upstreams = []
+
+    def start_upstream(self, kept=True):
+        """kept: of what it takes it can tell, once it is stopped."""
+        # That is in a file of its own, or nowhere: check_load() and the rows
+        # look for themselves.
         self.books_whole = False
-        extra = list(connections_extra)
-        if cheap:
-            extra += ["--cheap", os.path.join(self.dir, "cheap")]
-        up = self.upstream(extra=extra)
+        up = self.upstream(extra=["--cheap", os.path.join(self.dir, "cheap")
+                                  if kept else "/dev/null"])
         pin(up.pid, OTHERS)
+        self.upstreams.append(up)
         return up
 
     def start_lumnid(self, level=3, durability="ack", connections=4,
@@ -182,6 +186,10 @@ def world(name):
         yield case
         failed = False
     finally:
+        # Nobody asks any more what they took: telling it takes long.
+        for up in case.upstreams:
+            if up.alive():
+                up.kill()
         faults = case.finish(failed)
         if faults and not failed:
             raise lumnid_it.Failure("\n".join(faults))
