@@ -209,7 +209,7 @@ static void
 make_events(struct guard *g)
 {
 	const struct load_options opt = { .seed = 8, .events = EVENTS,
-		.runs = 64, .prefix = "guard" };
+		.runs = 64, .prefix = "guard", .pool = 1u << 20 };
 	struct load *ld = load_new(&opt);
 	struct load_message m;
 

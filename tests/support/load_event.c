@@ -84,10 +84,10 @@ make_pool(struct load *ld)
 	static char words[WORDS][16];
 	size_t n = make_words(ld, words), at = 0;
 
-	ld->pool = malloc(POOL_BYTES + 64);
+	ld->pool = malloc(ld->opt.pool + 64);
 	if (ld->pool == NULL)
 		abort();
-	while (at < POOL_BYTES) {
+	while (at < ld->opt.pool) {
 		uint32_t kind = below(ld, 100);
 		size_t w = (size_t)(pow((double)n, unit(ld))) % n;
 		int r;
@@ -169,7 +169,7 @@ put_event(struct load *ld, const struct run *r, const char *runid)
 	put_word(pk, "text");
 	have = (uint32_t)ld->out.size + 3;
 	text = want > have ? want - have : 1;
-	put_str(pk, ld->pool + below(ld, POOL_BYTES - EVENT_MAX), text);
+	put_str(pk, ld->pool + below(ld, ld->opt.pool - EVENT_MAX), text);
 }
 
 /* The run that steps next, in its slot; begun anew where that is free. */
@@ -247,6 +247,8 @@ load_new(const struct load_options *opt)
 	if (ld == NULL)
 		abort();
 	ld->opt = *opt;
+	if (ld->opt.pool == 0)
+		ld->opt.pool = POOL_BYTES;
 	ld->rng = opt->seed;
 	ld->runs = calloc(opt->runs, sizeof *ld->runs);
 	if (ld->runs == NULL)

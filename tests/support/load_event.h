@@ -21,6 +21,7 @@ struct load_options {
 	uint64_t	events;		/* in all */
 	uint32_t	runs;		/* open at once */
 	uint32_t	size;		/* of each event; 0: as measured */
+	uint32_t	pool;		/* bytes of text to cut from; 0: 8 MiB */
 	const char	*prefix;	/* of the runIds */
 	bool		ack_each;	/* every message asks for an ack */
 	bool		ack_end;	/* the last of each run does */
