@@ -221,6 +221,13 @@ loop_note_slow(struct loop *lo, int64_t us, struct mono now)
 		    "disk, or the host, is overloaded"));
 }
 
+/* Is this still the minute, or the one after it? */
+static bool
+loop_follows(const struct loop *lo, struct mono now)
+{
+	return now.us < mono_add_ms(lo->minute, LOOP_LONGEST_MS).us;
+}
+
 /* The turn is over. What its hooks have begun is the next. */
 static void
 loop_note_turn(struct loop *lo, struct mono began)
@@ -232,10 +239,8 @@ loop_note_turn(struct loop *lo, struct mono began)
 		lo->began = now;
 	hist_add(&lo->took, us);
 	if (now.us >= lo->minute.us) {
-		bool follows = now.us < mono_add_ms(lo->minute,
-		    LOOP_LONGEST_MS).us;
-
-		lo->longest_us[1] = follows ? lo->longest_us[0] : 0;
+		lo->longest_us[1] = loop_follows(lo, now) ?
+		    lo->longest_us[0] : 0;
 		lo->longest_us[0] = 0;
 		lo->minute = mono_add_ms(now, LOOP_LONGEST_MS);
 	}
@@ -252,7 +257,8 @@ loop_turns(const struct loop *lo, struct loop_turns *ret)
 	const int64_t *l = lo->longest_us;
 
 	ret->took = lo->took;
-	ret->longest_us = l[0] > l[1] ? l[0] : l[1];
+	ret->longest_us = !loop_follows(lo, now) ? 0 :
+	    now.us >= lo->minute.us || l[0] > l[1] ? l[0] : l[1];
 	ret->stuck_us = lo->stuck_us != 0 && mono_sub_ms(now,
 	    lo->stuck_end) < LOOP_STUCK_MS ? lo->stuck_us : 0;
 }
