@@ -32,9 +32,15 @@ engine_deadline(const struct engine *e)
 	return MONO_NEVER;
 }
 
+static unsigned engine_turn_us;		/* that it takes */
+static unsigned engine_turns;
+
 void
 engine_turn(struct engine *e, struct now now)
 {
+	engine_turns++;
+	if (engine_turn_us > 0)
+		(void)usleep(engine_turn_us);
 }
 
 struct books *
@@ -67,11 +73,14 @@ static struct in_dgram *in;
 static struct conf *conf;
 static char dir[] = "/tmp/lumnid-dg-XXXXXX", path[96];
 static unsigned turns;
+static bool may_wait;		/* the loop, for events */
 static int udp = -1, dgram = -1;
 
 static void
 on_turn_end(void *arg)
 {
+	if (may_wait)
+		return;
 	if (turns-- == 0)
 		loop_quit(loop);
 	loop_poke(loop);
@@ -266,6 +275,46 @@ START_TEST(remote_addresses_need_a_word)
 }
 END_TEST
 
+static void
+on_time(evutil_socket_t fd, short what, void *arg)
+{
+	loop_quit(loop);
+}
+
+/* What a turn takes is counted, the wait for events is not. */
+START_TEST(turns_are_measured)
+{
+	const struct timeval wait = { .tv_usec = 400000 };
+	struct loop_turns before, after;
+	struct why why;
+	struct event ev;
+
+	begin();
+	loop_turns(loop, &before);
+	ck_assert_int_lt(before.longest_us, 200000);
+	engine_turn_us = 250000;
+	engine_turns = 0;
+	loop_wake(loop);
+	run_turns(1);
+	ck_assert_uint_ge(engine_turns, 1);
+	loop_turns(loop, &after);
+	ck_assert_int_ge(after.longest_us, 250000);
+	ck_assert_uint_ge(after.took.sum_us - before.took.sum_us, 250000);
+	ck_assert_int_eq(after.stuck_us, 0);
+
+	engine_turn_us = 0;
+	before = after;
+	may_wait = true;
+	(void)evtimer_assign(&ev, loop_base(loop), on_time, NULL);
+	(void)evtimer_add(&ev, &wait);
+	ck_assert_int_eq(loop_run(loop, &why), 0);
+	may_wait = false;
+	loop_turns(loop, &after);
+	ck_assert_uint_lt(after.took.sum_us - before.took.sum_us, 250000);
+	end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -275,6 +324,7 @@ main(void)
 		drops_are_counted,
 		drain_reads_all,
 		remote_addresses_need_a_word,
+		turns_are_measured,
 		NULL
 	};
 
