@@ -99,10 +99,21 @@ sys_k_renameat(int odirfd, const char *old, int ndirfd, const char *new)
 	return SYS_RETRY(renameat(odirfd, old, ndirfd, new));
 }
 
+void (*sys_close_deleted)(int fd);
+
 static int
 sys_k_unlinkat(int dirfd, const char *name, int flags)
 {
-	return SYS_RETRY(unlinkat(dirfd, name, flags));
+	int fd = -1;
+
+	/* Held open, it is only its name that goes here and now. */
+	if (sys_close_deleted != NULL && flags == 0)
+		fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+		    O_NONBLOCK);
+	int r = SYS_RETRY(unlinkat(dirfd, name, flags));
+	if (fd >= 0)
+		sys_close_deleted(fd);
+	return r;
 }
 
 static int

@@ -59,6 +59,11 @@ struct sys {
 /* The table in force. Tests point it elsewhere before any store is open. */
 extern const struct sys	*sys;
 extern const struct sys	 sys_kernel;
+/*
+ * Who closes the last descriptor of a file that sys_kernel deletes, with which
+ * its blocks go: some milliseconds. The descriptor is his. NULL: unlinkat().
+ */
+extern void		(*sys_close_deleted)(int fd);
 
 /* Write all of iov (which is modified) at off. Returns 0 or -errno. */
 int	sys_pwritev_all(int fd, struct iovec *, int n, uint64_t off) MUSTUSE;

@@ -402,8 +402,6 @@ event_begin(struct event_dec *d, const uint8_t *p, size_t len,
 		d->at = msg->at_text;
 		d->at_len = msg->at_len;
 	}
-	if (d->opt->redact != NULL)
-		redact_run_begin(d->opt->redact);
 	mpjson_init(&d->m, p, len, &msg->json);
 }
 
@@ -414,6 +412,8 @@ event_decode(struct event_message *msg, const uint8_t *p, size_t len,
 	struct event_dec d = { .msg = msg, .opt = opt, .why = why };
 
 	event_begin(&d, p, len, wall);
+	if (opt->redact != NULL)
+		redact_run_begin(opt->redact);
 	enum event_code code = event_read(&d, p, len);
 	if (UNLIKELY(code != EVENT_OK)) {
 		msg->events_n = 0;
@@ -497,6 +497,8 @@ event_decode_record(struct event_message *msg, const struct event_record *rec,
 	struct mp_head h;
 
 	event_begin(&d, rec->map, rec->len, wall);
+	if (opt->redact != NULL && !rec->goes_on)
+		redact_run_begin(opt->redact);
 	if (rec->at_len > 0) {
 		d.at = rec->at;
 		d.at_len = rec->at_len;

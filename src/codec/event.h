@@ -134,6 +134,8 @@ struct event_record {
 	size_t		 tag_len;	/* at most EVENT_TAG_MAX */
 	size_t		 at_len;	/* 0: no time came with it */
 	char		 at[TIMEFMT_MAX];
+	/* The time for its redaction is what its forerunner has left. */
+	bool		 goes_on;
 };
 
 /*

@@ -245,6 +245,7 @@ static enum forward_next
 forward_take_pair(struct mpjson *m, struct event_record *rec)
 {
 	rec->at_len = 0;
+	rec->goes_on = false;
 	if (!forward_take_time(m, rec, 0))
 		return FORWARD_LOST;
 	rec->map = m->p;

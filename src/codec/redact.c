@@ -74,7 +74,7 @@ redact_is_empty(const struct redact *set)
 	    set->kinds == 0 && set->max_string == 0;
 }
 
-static bool
+bool
 redact_name_letter(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||

@@ -128,8 +128,6 @@ struct redact_count {
 	uint64_t	 limits;
 };
 struct redact_count redact_run_count(const struct redact_run *, size_t i);
-/* Go on from the counts of an older run where a name is the same. */
-void	redact_run_inherit(struct redact_run *, const struct redact_run *old);
 /* For tests: another clock (microseconds of CPU). */
 void	redact_run_set_clock(struct redact_run *, int64_t (*)(void));
 

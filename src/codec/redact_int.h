@@ -32,6 +32,9 @@ enum redact_kind {
 	REDACT_KINDS
 };
 
+/* An action of pairs in text: key and value go, the text around them stays. */
+#define REDACT_CUT	(REDACT_REMOVE + 1)
+
 /* What becomes of what a rule has found. */
 struct redact_act {
 	uint16_t		 name;		/* in names[] */
@@ -120,6 +123,11 @@ struct redact_run {
 	bool			 spent;		/* no time is left */
 };
 
+/* --- redact.c --- */
+
+/* May a rule's name have this letter? */
+bool	redact_name_letter(char);
+
 /* --- redact_name.c: keys and paths --- */
 
 /* Does the glob match, letters of ASCII in either case? */
@@ -141,6 +149,13 @@ void	redact_live_root(const struct redact *, enum redact_root,
 const struct redact_act *redact_live_child(const struct redact *,
 	    const struct redact_live *, int depth, const uint8_t *name,
 	    size_t len, struct redact_live *ret);
+/*
+ * The rule of a key somewhere below the depth, nobody knows where: one of
+ * keys, or the first path that lives there and ends with it; or NULL.
+ */
+const struct redact_act *redact_stray_rule(const struct redact *,
+	    const struct redact_live *, int depth, const uint8_t *key,
+	    size_t len);
 
 /* --- redact_find.c: built-in patterns --- */
 
@@ -153,20 +168,36 @@ const char *redact_kind_name(enum redact_kind);
 /* A card number of 13 to 19 digits, by its first digits and Luhn's sum? */
 bool	redact_is_card(const uint8_t *digits, size_t n);
 
+/* --- redact_pairs.c: password='x' --- */
+
+/* Append the values of pairs in the text to run->spans. */
+void	redact_pairs(struct redact_run *, const uint8_t *, size_t,
+	    const struct redact_live *, int depth);
+
 /* --- redact_match.c: all patterns on one text --- */
 
 void	redact_push(struct redact_run *, size_t from, size_t to,
 	    struct redact_act, uint32_t order);
 /*
  * Find all matches in the text; run->spans is then sorted and without
- * overlaps. Where a limit was met, one span has all of the text.
+ * overlaps. Where a limit was met, one span has all of the text. live, depth:
+ * where the text stands, for pairs in it; NULL: look for none.
  */
-void	redact_match(struct redact_run *, const uint8_t *, size_t);
+void	redact_match(struct redact_run *, const uint8_t *, size_t,
+	    const struct redact_live *, int depth);
 
 /* --- redact_text.c: what takes its place --- */
 
 /* Write what stands for these bytes; at most REDACT_TOKEN_MAX. */
 void	redact_put_token(struct redact_run *, struct redact_act, struct buf *,
+	    const uint8_t *, size_t);
+/* The length of such a token, of whatever rule, that begins here; or 0. */
+size_t	redact_token_at(const uint8_t *, size_t);
+/*
+ * Is this text what redact_put_token() writes for this rule? Then it stays: to
+ * redact what is redacted changes nothing, and a hash is not hashed again.
+ */
+bool	redact_is_token(const struct redact_run *, struct redact_act,
 	    const uint8_t *, size_t);
 
 enum redact_result {

@@ -153,12 +153,15 @@ redact_merge(struct redact_run *run)
 }
 
 void
-redact_match(struct redact_run *run, const uint8_t *s, size_t n)
+redact_match(struct redact_run *run, const uint8_t *s, size_t n,
+    const struct redact_live *live, int depth)
 {
 	const struct redact *set = run->set;
 
 	run->spans_n = 0;
 	run->overflow = false;
+	if (live != NULL)
+		redact_pairs(run, s, n, live, depth);
 	if (set->kinds != 0)
 		redact_find(run, set->kinds, s, n);
 	for (size_t i = 0; i < set->regexes_n; i++) {
@@ -243,20 +246,6 @@ redact_run_count(const struct redact_run *run, size_t i)
 	if (i >= run->set->names_n)
 		return (struct redact_count){ 0 };
 	return run->counts[i];
-}
-
-void
-redact_run_inherit(struct redact_run *run, const struct redact_run *old)
-{
-	for (size_t i = 0; i < run->set->names_n; i++) {
-		for (size_t j = 0; j < old->set->names_n; j++) {
-			if (strcmp(run->counts[i].name,
-			    old->counts[j].name) != 0)
-				continue;
-			run->counts[i].hits = old->counts[j].hits;
-			run->counts[i].limits = old->counts[j].limits;
-		}
-	}
 }
 
 void

@@ -217,3 +217,22 @@ redact_live_child(const struct redact *set, const struct redact_live *live,
 	}
 	return act;
 }
+
+const struct redact_act *
+redact_stray_rule(const struct redact *set, const struct redact_live *live,
+    int depth, const uint8_t *key, size_t len)
+{
+	const struct redact_act *act = redact_key_rule(set, key, len);
+
+	for (size_t w = 0; act == NULL && w < REDACT_PATH_WORDS; w++) {
+		for (uint64_t bits = live->w[w]; bits != 0; bits &= bits - 1) {
+			const struct redact_path *p =
+			    &set->paths[w * 64 + (size_t)__builtin_ctzll(bits)];
+
+			if (p->n > (size_t)depth + 1 &&
+			    redact_seg_is(&p->segs[p->n - 1], key, len))
+				return &p->act;
+		}
+	}
+	return act;
+}

@@ -46,6 +46,40 @@ redact_put_token(struct redact_run *run, struct redact_act act, struct buf *b,
 	buf_putc(b, ']');
 }
 
+size_t
+redact_token_at(const uint8_t *p, size_t n)
+{
+	static const char begin[] = "[redacted:";
+	size_t at = sizeof begin - 1, name = at, hex;
+
+	if (n < at || memcmp(p, begin, at) != 0)
+		return 0;
+	while (at < n && redact_name_letter((char)p[at]))
+		at++;
+	if (at == name || at - name > REDACT_NAME_MAX)
+		return 0;
+	if (at < n && p[at] == ':') {
+		for (hex = ++at; at < n && ((p[at] >= '0' && p[at] <= '9') ||
+		    (p[at] >= 'a' && p[at] <= 'f')); at++)
+			continue;
+		if (at - hex != REDACT_HEX)
+			return 0;
+	}
+	return at < n && p[at] == ']' ? at + 1 : 0;
+}
+
+bool
+redact_is_token(const struct redact_run *run, struct redact_act act,
+    const uint8_t *p, size_t n)
+{
+	const char *name = run->set->names[act.name];
+	size_t at = sizeof "[redacted:" - 1, len = strlen(name);
+	uint8_t behind = act.action == REDACT_HASH ? ':' : ']';
+
+	return n > at + len && redact_token_at(p, n) == n &&
+	    memcmp(p + at, name, len) == 0 && p[at + len] == behind;
+}
+
 /* Is p[at] within a letter of several bytes? */
 static bool
 redact_in_letter(const uint8_t *p, size_t at, size_t n)
@@ -98,8 +132,11 @@ redact_splice(struct redact_run *run, const uint8_t *s, size_t n,
 	for (size_t i = 0; i < run->spans_n; i++) {
 		const struct redact_span *sp = &run->spans[i];
 		buf_put(out, s + at, sp->from - at);
-		redact_put_token(run, sp->act, out, s + sp->from,
-		    sp->to - sp->from);
+		if (sp->act.action == REDACT_CUT)
+			run->counts[sp->act.name].hits++;
+		else
+			redact_put_token(run, sp->act, out, s + sp->from,
+			    sp->to - sp->from);
 		at = sp->to;
 	}
 	buf_put(out, s + at, n - at);
@@ -140,10 +177,11 @@ redact_text(struct redact_run *run, int level, const uint8_t *s, size_t n,
 {
 	const struct redact *set = run->set;
 	struct redact_level *lv = &run->level[level];
-	bool patterns = set->kinds != 0 || set->regexes_n > 0;
+	bool rules = set->kinds != 0 || set->keys_n + set->globs_n +
+	    set->paths_n + set->regexes_n > 0;
 	enum redact_result r = REDACT_SAME;
 
-	if (set->keys_n + set->globs_n + set->paths_n > 0 || patterns) {
+	if (rules) {
 		if (redact_may_nest(s, n)) {
 			if (level > REDACT_LEVELS) {
 				*ret = &lv->text;
@@ -160,8 +198,8 @@ redact_text(struct redact_run *run, int level, const uint8_t *s, size_t n,
 			}
 		}
 	}
-	if (patterns && n > 0) {
-		redact_match(run, s, n);
+	if (rules && n > 0) {
+		redact_match(run, s, n, live, depth);
 		if (run->spans_n > 0) {
 			r = redact_splice(run, s, n, &lv->text);
 			if (r == REDACT_GONE)

@@ -8,7 +8,7 @@
  * takes single quotes for quotes and bare words for keys and values (as Python
  * and JavaScript print their objects), and where it can go on no longer, what
  * was found stays found and the search for the next brace goes on from there,
- * and for keys that have a rule.
+ * and for keys that have a rule: of paths that could lead there, the last part.
  * What ends too early ends with the text: a secret in JSON that was cut off is
  * still under its key.
  */
@@ -28,6 +28,8 @@ enum walk_result {
 	WALK_GONE,	/* the value is to be removed by who holds it */
 };
 
+struct place;
+
 struct walk {
 	struct redact_run	*run;
 	const uint8_t		*s;
@@ -37,6 +39,8 @@ struct walk {
 	struct buf		*out;
 	bool			 changed;
 	int			 level;
+	/* Where all of the text stands, once places in it are lost. */
+	const struct place	*lost;
 };
 
 /* Where the output stood, to take back what was written since. */
@@ -325,7 +329,10 @@ walk_take(struct walk *w, size_t at, const struct redact_act *act)
 	}
 	if (at < w->n && walk_is_quote(w->s[at])) {
 		struct quoted q = walk_quoted(w, at);
-		walk_token(w, *act, at, end, q.p, q.n);
+		if (redact_is_token(w->run, *act, q.p, q.n))
+			w->run->counts[act->name].hits++;
+		else
+			walk_token(w, *act, at, end, q.p, q.n);
 		return WALK_OK;
 	}
 	while (end > at && walk_blank(w, end - 1) >= end)
@@ -374,7 +381,7 @@ walk_number(struct walk *w, size_t from, size_t end)
 			n = (size_t)snprintf(text, sizeof text, "%.0f", d);
 		}
 	}
-	redact_match(run, p, n);
+	redact_match(run, p, n, NULL, 0);
 	if (run->spans_n == 0)
 		return WALK_OK;
 	for (size_t i = 0; i < run->spans_n; i++) {
@@ -489,6 +496,9 @@ walk_key(struct walk *w, const struct place *pl, struct place *child,
 		    &pl->live, pl->depth, q.p, q.n, &child->live);
 		if (act == NULL)
 			act = by_path;
+		if (act == NULL && w->lost != NULL)
+			act = redact_stray_rule(set, &w->lost->live,
+			    w->lost->depth, q.p, q.n);
 	}
 	*ret = act;
 	switch (redact_text(w->run, w->level + 1, q.p, q.n, &child->live,
@@ -659,7 +669,7 @@ walk_stray(struct walk *w, size_t at)
 	uint8_t before = at > 0 ? w->s[at - 1] : 0;
 	struct quoted q;
 
-	if (set->keys_n + set->globs_n == 0)
+	if (set->keys_n + set->globs_n + set->paths_n == 0)
 		return false;
 	if (walk_is_quote(w->s[at])) {
 		if (before == '\\')
@@ -671,7 +681,8 @@ walk_stray(struct walk *w, size_t at)
 	}
 	size_t colon = walk_blank(w, q.end);
 	if (colon == w->n || w->s[colon] != ':' ||
-	    (act = redact_key_rule(set, q.p, q.n)) == NULL)
+	    (act = redact_stray_rule(set, &w->lost->live, w->lost->depth,
+	    q.p, q.n)) == NULL)
 		return false;
 	size_t value = walk_blank(w, colon + 1);
 	if (value == w->n)
@@ -686,7 +697,6 @@ static enum walk_result
 walk_through(struct walk *w, const struct place *pl)
 {
 	size_t at = walk_blank(w, 0);
-	bool broken = false;
 	enum walk_result r;
 
 	/* All of it may be a string of JSON, with JSON in it. */
@@ -697,7 +707,14 @@ walk_through(struct walk *w, const struct place *pl)
 		at = w->at;
 	}
 	while (at < w->n) {
-		if (broken && walk_stray(w, at)) {
+		/* What was redacted before is no JSON, but for its bracket. */
+		size_t token = w->s[at] == '[' ?
+		    redact_token_at(w->s + at, w->n - at) : 0;
+		if (token > 0) {
+			at += token;
+			continue;
+		}
+		if (w->lost != NULL && walk_stray(w, at)) {
 			at = w->at;
 			continue;
 		}
@@ -713,7 +730,8 @@ walk_through(struct walk *w, const struct place *pl)
 			r = walk_looks(w, at) ? walk_value(w, pl) : WALK_BAD;
 		if (r == WALK_GONE)
 			return r;
-		broken |= r == WALK_BAD && (w->s[at] == '{' || w->at > at);
+		if (r == WALK_BAD && (w->s[at] == '{' || w->at > at))
+			w->lost = pl;
 		at = w->at > at ? w->at : at + 1;
 	}
 	return WALK_OK;

@@ -123,25 +123,6 @@ engine_open_dir(struct engine *e, const char *path, struct why *why)
 	return r == 0 ? engine_make_tree(fd, path, why) : r;
 }
 
-/* The rules of a new configuration, all at once; the counts go on. */
-static void
-engine_set_redact(struct engine *e, const struct redact *set)
-{
-	struct redact_run *old = e->redact;
-
-	e->redact = set != NULL ? redact_run_new(set) : NULL;
-	if (e->redact != NULL && old != NULL)
-		redact_run_inherit(e->redact, old);
-	redact_run_free(old);
-}
-
-struct redact_count
-engine_redact_count(const struct engine *e, size_t i)
-{
-	return e->redact != NULL ? redact_run_count(e->redact, i) :
-	    (struct redact_count){ 0 };
-}
-
 int
 engine_open(const struct conf *conf, const struct engine_env *env,
     struct now now, struct engine **ret, struct why *why)
@@ -233,7 +214,7 @@ engine_close(struct engine *e, struct now now)
 	runs_free(e->runs);
 	batch_free(e->batch);
 	event_message_free(&e->message);
-	redact_run_free(e->redact);
+	engine_free_redact(e);
 	buf_free(&e->scratch);
 	free(e->marks.v);
 	free(e->acks.v);

@@ -39,7 +39,8 @@ struct engine_env {
 	/*
 	 * Sync these fds off this thread, then call engine_sync_end(), not
 	 * from within. One round is under way at a time. On a failure to
-	 * begin (-errno) the engine tries again later.
+	 * begin (-errno) the engine tries again later. Where set.first is not
+	 * 0 and so many are good, engine_sync_part() may be called before.
 	 */
 	int		(*sync)(void *, const struct seglog_sync *);
 	void		*arg;
@@ -114,6 +115,8 @@ void	engine_turn(struct engine *, struct now);
 /* When engine_turn() has to run even if nothing happens. */
 struct mono engine_deadline(const struct engine *);
 
+/* The first fds of the round under way are synced: set.first of them. */
+void	engine_sync_part(struct engine *, struct now);
 /* The sync round has ended; err: 0 or the first -errno. */
 void	engine_sync_end(struct engine *, int err, int64_t took_us,
 	    struct now);

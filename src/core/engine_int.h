@@ -28,6 +28,8 @@
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)
 #define ENGINE_PRUNE_RETRY_MS	10000	/* where letters could not go */
 #define ENGINE_SEALS_PER_TURN	512
+/* JSON: some ms of reading back and zstd. One part may be larger. */
+#define ENGINE_SEAL_BYTES_PER_TURN	(512u << 10)
 #define ENGINE_FREE_MAX		(256ull << 20)
 #define ENGINE_TRIM_BYTES	(1u << 20)	/* taken between two trims */
 #define ENGINE_ACKS_MAX		65536	/* that wait; intake pauses above */
@@ -70,6 +72,11 @@ struct engine_marks {
 	size_t			 n, cap;
 };
 
+struct engine_redacted {
+	char			 name[REDACT_NAME_MAX + 1];
+	uint64_t		 hits, limits;
+};
+
 /* A queue of acks in the order of their marks. */
 struct engine_acks {
 	struct engine_ack	*v;
@@ -95,6 +102,9 @@ struct engine {
 
 	struct event_message	 message;
 	struct redact_run	*redact;	/* NULL: there are no rules */
+	/* Of all rules there were: what they counted up to the last reload. */
+	struct engine_redacted	*redacted;
+	size_t			 redacted_n;
 	struct buf		 scratch;
 	struct spool_batch	 meta;
 
@@ -158,6 +168,11 @@ void	engine_seal_durable(struct engine *, uint64_t seq, struct now);
 void	engine_seal_release(struct engine *, uint64_t durable);
 /* The spool lost what was not durable: give the events back to their runs. */
 void	engine_seal_revert(struct engine *, struct now);
+
+/* engine_redact.c */
+/* Other rules (NULL: none), all at once. */
+void	engine_set_redact(struct engine *, const struct redact *);
+void	engine_free_redact(struct engine *);
 
 /* engine_flush.c */
 /* A part of the run was appended to the spool. */

@@ -196,27 +196,49 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 	return true;
 }
 
+/* Is there another part to seal of this run, for this reason? */
+static bool
+engine_seal_wants(const struct engine *e, const struct run *run,
+    enum spool_reason reason)
+{
+	const struct conf *conf = e->conf;
+
+	return run->n > 0 && (reason != SPOOL_SIZE ||
+	    run->n >= conf->runs.max_events ||
+	    run->json_bytes >= conf->runs.max_bytes);
+}
+
+/* Seal the run's next part. false: not now. */
+static bool
+engine_seal_next(struct engine *e, struct run *run, enum spool_reason reason,
+    struct now now)
+{
+	uint32_t k = engine_seal_prefix(e, run);
+
+	return engine_seal_part(e, run, k, k < run->n ? SPOOL_SIZE : reason,
+	    now);
+}
+
+/* After a part: the run is closed, still due, or goes on. */
+static void
+engine_seal_settle(struct engine *e, struct run *run, enum spool_reason reason)
+{
+	if (run->n == 0)
+		runs_close(e->runs, run, run->part);
+	else if (engine_seal_wants(e, run, reason))
+		runs_set_due(e->runs, run, reason);
+	else
+		runs_clear_due(e->runs, run);
+}
+
 bool
 engine_seal_run(struct engine *e, struct run *run, enum spool_reason reason,
     struct now now)
 {
-	const struct conf *conf = e->conf;
-
-	while (run->n > 0) {
-		bool full = run->n >= conf->runs.max_events ||
-		    run->json_bytes >= conf->runs.max_bytes;
-		uint32_t k = engine_seal_prefix(e, run);
-
-		if (reason == SPOOL_SIZE && !full)
-			break;
-		if (!engine_seal_part(e, run, k,
-		    k < run->n ? SPOOL_SIZE : reason, now))
+	while (engine_seal_wants(e, run, reason))
+		if (!engine_seal_next(e, run, reason, now))
 			return false;
-	}
-	if (run->n == 0)
-		runs_close(e->runs, run, run->part);
-	else
-		runs_clear_due(e->runs, run);
+	engine_seal_settle(e, run, reason);
 	return true;
 }
 
@@ -270,18 +292,22 @@ engine_seal_due(struct engine *e, struct now now)
 	enum spool_reason reason;
 	struct run *r;
 	int budget = ENGINE_SEALS_PER_TURN;
+	uint64_t end = e->books.raw_bytes + ENGINE_SEAL_BYTES_PER_TURN;
 
 	e->more = false;
 	if (e->seal_blocked && now.mono.us < e->seal_retry.us)
 		return;
 	e->seal_blocked = false;
 	while ((r = engine_next_due(e, now, &reason)) != NULL) {
-		if (budget-- == 0) {
+		/* Who waits for an ack waits for this turn, too. */
+		if (budget-- == 0 || e->books.raw_bytes >= end) {
 			e->more = true;
 			return;
 		}
-		if (!engine_seal_run(e, r, reason, now))
+		if (engine_seal_wants(e, r, reason) &&
+		    !engine_seal_next(e, r, reason, now))
 			return;
+		engine_seal_settle(e, r, reason);
 	}
 }
 

@@ -271,6 +271,17 @@ engine_sync_end(struct engine *e, int err, int64_t took_us, struct now now)
 		engine_sync_bad(e, err, now);
 }
 
+void
+engine_sync_part(struct engine *e, struct now now)
+{
+	assert(e->syncing && e->sync_journal);
+	journal_sync_end(e->journal, true);
+	e->sync_journal = false;
+	engine_acks_pop(e, &e->acks, journal_durable(e->journal), EVENT_OK,
+	    NULL, now.mono);
+	engine_seal_release(e, journal_durable(e->journal));
+}
+
 int64_t
 engine_sync_age_ms(const struct engine *e, struct now now)
 {
@@ -299,6 +310,9 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 	e->sync_appended = journal_appended(e->journal);
 	if (journal)
 		journal_sync_begin(e->journal, &set);
+	/* Who waits for an ack need not wait for sealed batches, too. */
+	if (journal && e->acks.n > 0)
+		set.first = set.n;
 	if (spool)
 		spool_sync_begin(e->spool, &set);
 	if (records)
@@ -306,6 +320,8 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
 	e->sync_dead = dead_unsynced(e->dead);
 	if (e->sync_dead)
 		dead_sync_begin(e->dead, &set);
+	if (set.first == set.n)
+		set.first = 0;
 	e->syncing = true;
 	e->sync_began = now.mono;
 	if (e->conf->storage.durability == CONF_DURABILITY_NEVER ||

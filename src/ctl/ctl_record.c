@@ -19,18 +19,36 @@
 #include "ctl/ctl.h"
 #include "ctl/ctl_ask.h"
 #include "ctl/ctl_drop.h"
+#include "ctl/ctl_rules.h"
 
 #define RECORD_MAX	(8u << 20)	/* bytes of a policy file */
 
 #define SPOOL_USAGE							\
     "      --spool-dir DIR  when lumnid is not there, leave it in its inbox,\n" \
-    "                       the directory of listen.inbox\n"
+    "                       the directory of listen.inbox, redacted by the rules\n" \
+    "                       of lumnid's configuration\n"			\
+    "  -c, --config FILE    that configuration (LUMNID_CONFIG in the environment,\n" \
+    "                       or " SYSCONFDIR "/lumnid/lumnid.yaml)\n"		\
+    "      --unredacted     where its rules cannot be read, leave it as it is\n"
 
-enum { RECORD_OPT_SPOOL = 512 };
+enum { RECORD_OPT_SPOOL = 512, RECORD_OPT_PLAIN };
+
+/* Where a record is left when lumnid is not there. */
+struct record_inbox {
+	const char	*dir;		/* NULL: nowhere */
+	const char	*config;	/* NULL: where it always is */
+	bool		 plain;		/* even if the rules are not known */
+};
+
+#define RECORD_LONG							\
+	{ "config", required_argument, NULL, 'c' },			\
+	{ "spool-dir", required_argument, NULL, RECORD_OPT_SPOOL },	\
+	{ "unredacted", no_argument, NULL, RECORD_OPT_PLAIN }
+#define RECORD_OPTIONS	"c:" CTL_OPTIONS
 
 static const char change_usage[] =
     "usage: lumnictl change --kind KIND --ref REF [--summary TEXT] [--at TIME]\n"
-    "           [--spool-dir DIR]\n"
+    "           [--spool-dir DIR [-c FILE] [--unredacted]]\n"
     "\n"
     "Record a change, so that a new failure can be lined up with what changed\n"
     "before it. Returns once lumnid has it on its disk.\n"
@@ -46,7 +64,7 @@ static const char change_usage[] =
     "at fault, 3 lumnid is not there or went away.\n";
 
 static const char policy_usage[] =
-    "usage: lumnictl policy [--spool-dir DIR] FILE\n"
+    "usage: lumnictl policy [--spool-dir DIR [-c FILE] [--unredacted]] FILE\n"
     "\n"
     "Record a policy: a JSON object from FILE (\"-\": standard input). Returns\n"
     "once lumnid has it on its disk.\n"
@@ -64,30 +82,53 @@ record_add(struct json_object *o, const char *key, const char *value)
 		fatal("out of memory");
 }
 
-/* {key: object} and, for a socket, "ack": 1; the object stays the caller's. */
-static void
-record_pack(struct buf *b, const char *key, struct json_object *o, bool ack)
+/* {key: object}; the object stays the caller's, too. */
+static struct json_object *
+record_wrap(const char *key, struct json_object *o)
 {
 	struct json_object *m = json_object_new_object();
 
 	if (m == NULL || json_object_object_add(m, key,
-	    json_object_get(o)) < 0 || (ack &&
-	    json_object_object_add(m, "ack", json_object_new_int(1)) < 0))
+	    json_object_get(o)) < 0)
 		fatal("out of memory");
+	return m;
+}
+
+static void
+record_pack(struct buf *b, struct json_object *message)
+{
 	buf_init(b, 0);
-	jsonin_pack(b, m);
-	json_object_put(m);
+	jsonin_pack(b, message);
 	if (buf_error(b) < 0)
 		fatal("out of memory");
 }
 
+/* Take out what may not lie on the disk. */
+static int
+record_redact(const struct record_inbox *inbox, struct json_object **m,
+    struct why *why)
+{
+	int r = ctl_rules_apply(inbox->config, m, why);
+
+	if (r == 0)
+		return 0;
+	if (inbox->plain) {
+		ctl_error("%s; it is left unredacted, as --unredacted says",
+		    why->text);
+		return 0;
+	}
+	return why_prefix(why, r, "what must be redacted is not known (name "
+	    "lumnid's configuration with --config, or say --unredacted)");
+}
+
 /* lumnid is not there: leave the record in its inbox. */
 static int
-record_drop(const struct ctl *ctl, const char *dir, const char *key,
-    struct json_object *o, const struct why *reason)
+record_drop(const struct ctl *ctl, const struct record_inbox *inbox,
+    const char *key, struct json_object *o, const struct why *reason)
 {
 	char at[TIMEFMT_MAX];
 	struct why why = { "" };
+	struct json_object *m;
 	struct buf b;
 
 	/* When it happened, not when it will be found. */
@@ -95,9 +136,14 @@ record_drop(const struct ctl *ctl, const char *dir, const char *key,
 		(void)timefmt_rfc3339_ms(clock_now().wall, at);
 		record_add(o, "at", at);
 	}
-	record_pack(&b, key, o, false);
-	int r = ctl_drop(dir, &b, &why);
-	buf_free(&b);
+	m = record_wrap(key, o);
+	int r = record_redact(inbox, &m, &why);
+	if (r == 0) {
+		record_pack(&b, m);
+		r = ctl_drop(inbox->dir, &b, &why);
+		buf_free(&b);
+	}
+	json_object_put(m);
 	if (r < 0) {
 		ctl_error("the %s was not recorded: %s; nor left in the "
 		    "inbox: %s", key, reason->text, why.text);
@@ -107,23 +153,27 @@ record_drop(const struct ctl *ctl, const char *dir, const char *key,
 		(void)printf("{\"left\":\"%s\"}\n", key);
 	else if (!ctl->quiet)
 		(void)printf("left the %s in %s, as lumnid is not there\n",
-		    key, dir);
+		    key, inbox->dir);
 	return CTL_OK;
 }
 
-/* Send the object, or leave it in dir (NULL: no inbox); it is used up. */
+/* Send the object, or leave it in the inbox; it is used up. */
 static int
-record_send(const struct ctl *ctl, const char *dir, const char *key,
-    struct json_object *o)
+record_send(const struct ctl *ctl, const struct record_inbox *inbox,
+    const char *key, struct json_object *o)
 {
+	struct json_object *m = record_wrap(key, o);
 	struct why why = { "" };
 	struct buf b;
 
-	record_pack(&b, key, o, true);
+	if (json_object_object_add(m, "ack", json_object_new_int(1)) < 0)
+		fatal("out of memory");
+	record_pack(&b, m);
+	json_object_put(m);
 	int status = ctl_ask(ctl, &b, 1, &why);
 	buf_free(&b);
-	if (status == CTL_UNREACHABLE && dir != NULL)
-		status = record_drop(ctl, dir, key, o, &why);
+	if (status == CTL_UNREACHABLE && inbox->dir != NULL)
+		status = record_drop(ctl, inbox, key, o, &why);
 	else if (status != CTL_OK)
 		ctl_error("the %s was %s: %s", key, status == CTL_REFUSED ?
 		    "refused" : "not recorded", why.text);
@@ -134,6 +184,26 @@ record_send(const struct ctl *ctl, const char *dir, const char *key,
 	return status;
 }
 
+/* An option of both commands: -1 to go on, or the exit status. */
+static int
+record_option(struct ctl *ctl, struct record_inbox *inbox,
+    const struct ctl_command *cmd, int opt)
+{
+	switch (opt) {
+	case RECORD_OPT_SPOOL:
+		inbox->dir = optarg;
+		return -1;
+	case 'c':
+		inbox->config = optarg;
+		return -1;
+	case RECORD_OPT_PLAIN:
+		inbox->plain = true;
+		return -1;
+	default:
+		return ctl_option(ctl, cmd, opt, optarg);
+	}
+}
+
 static int
 change_run(struct ctl *ctl, int argc, char **argv)
 {
@@ -142,16 +212,16 @@ change_run(struct ctl *ctl, int argc, char **argv)
 		{ "ref", required_argument, NULL, 'r' },
 		{ "summary", required_argument, NULL, 's' },
 		{ "at", required_argument, NULL, 'a' },
-		{ "spool-dir", required_argument, NULL, RECORD_OPT_SPOOL },
+		RECORD_LONG,
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *kind = NULL, *ref = NULL, *summary = NULL, *at = NULL;
-	const char *dir = NULL;
+	struct record_inbox inbox = { NULL, NULL, false };
 	struct wall wall;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "k:r:s:a:" CTL_OPTIONS, options,
+	while ((opt = getopt_long(argc, argv, "k:r:s:a:" RECORD_OPTIONS, options,
 	    NULL)) != -1) {
 		int status;
 
@@ -168,11 +238,8 @@ change_run(struct ctl *ctl, int argc, char **argv)
 		case 'a':
 			at = optarg;
 			break;
-		case RECORD_OPT_SPOOL:
-			dir = optarg;
-			break;
 		default:
-			status = ctl_option(ctl, &ctl_change, opt, optarg);
+			status = record_option(ctl, &inbox, &ctl_change, opt);
 			if (status >= 0)
 				return status;
 		}
@@ -196,7 +263,7 @@ change_run(struct ctl *ctl, int argc, char **argv)
 	record_add(o, "ref", ref);
 	record_add(o, "summary", summary);
 	record_add(o, "at", at);
-	return record_send(ctl, dir, "change", o);
+	return record_send(ctl, &inbox, "change", o);
 }
 
 /* The whole file, or a message and false. */
@@ -224,8 +291,8 @@ policy_read(const char *path, struct buf *b)
 }
 
 static int
-policy_send(const struct ctl *ctl, const char *dir, const char *path,
-    const struct buf *b)
+policy_send(const struct ctl *ctl, const struct record_inbox *inbox,
+    const char *path, const struct buf *b)
 {
 	struct json_tokener *tok = json_tokener_new_ex(JSONIN_DEPTH);
 	struct json_object *o = NULL;
@@ -246,29 +313,25 @@ policy_send(const struct ctl *ctl, const char *dir, const char *path,
 		ctl_error("%s: a policy is a JSON object", path);
 		return CTL_REFUSED;
 	}
-	return record_send(ctl, dir, "policy", o);
+	return record_send(ctl, inbox, "policy", o);
 }
 
 static int
 policy_run(struct ctl *ctl, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "spool-dir", required_argument, NULL, RECORD_OPT_SPOOL },
+		RECORD_LONG,
 		CTL_LONG,
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *dir = NULL;
+	struct record_inbox inbox = { NULL, NULL, false };
 	struct buf b;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, CTL_OPTIONS, options, NULL)) !=
-	    -1) {
-		int status = -1;
+	while ((opt = getopt_long(argc, argv, RECORD_OPTIONS, options,
+	    NULL)) != -1) {
+		int status = record_option(ctl, &inbox, &ctl_policy, opt);
 
-		if (opt == RECORD_OPT_SPOOL)
-			dir = optarg;
-		else
-			status = ctl_option(ctl, &ctl_policy, opt, optarg);
 		if (status >= 0)
 			return status;
 	}
@@ -276,7 +339,7 @@ policy_run(struct ctl *ctl, int argc, char **argv)
 		return ctl_usage(&ctl_policy, "one FILE is needed");
 	buf_init(&b, RECORD_MAX);
 	int status = policy_read(argv[optind], &b) ?
-	    policy_send(ctl, dir, argv[optind], &b) : CTL_REFUSED;
+	    policy_send(ctl, &inbox, argv[optind], &b) : CTL_REFUSED;
 	buf_free(&b);
 	return status;
 }

@@ -31,6 +31,7 @@
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/out_http.h"
+#include "loop/reap.h"
 #include "loop/status.h"
 #include "loop/sync.h"
 #include "loop/watchdog.h"
@@ -461,6 +462,7 @@ daemon_open(struct daemon *d, struct why *why)
 	(void)evtimer_assign(&d->ev_stop, loop_base(d->loop), on_stop_tick, d);
 	if ((r = daemon_set_signals(d, why)) < 0 ||
 	    (r = sync_new(d->loop, &d->sync, why)) < 0 ||
+	    (r = reap_start(why)) < 0 ||
 	    (r = out_http_new(d->loop, conf, &d->out, why)) < 0 ||
 	    (r = daemon_open_engine(d, why)) < 0)
 		return r;
@@ -519,6 +521,7 @@ daemon_close(struct daemon *d)
 	sync_free(d->sync);
 	if (d->engine != NULL)
 		engine_close(d->engine, clock_now());
+	reap_stop();
 	out_http_free(d->out);
 	if (d->loop != NULL)
 		(void)event_del(&d->ev_stop);

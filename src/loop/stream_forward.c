@@ -154,6 +154,8 @@ stream_forward_take(struct stream_conn *c, const uint8_t *p, size_t *len,
 	while (done < share) {
 		switch (forward_next(&c->forward->f, p, &rec, &code, &why)) {
 		case FORWARD_ENTRY:
+			/* One share, one time: no turn takes longer. */
+			rec.goes_on = done > 0;
 			if (!stream_forward_entry(c, &rec, now)) {
 				forward_back(&c->forward->f);
 				return STREAM_FORWARD_HELD;

@@ -46,12 +46,25 @@ struct sync {
 	int			 err;
 	int64_t			 took_us;
 	atomic_bool		 ended;		/* a round that is not told yet */
+	atomic_bool		 part;		/* ..., or its job.first */
 };
+
+static void
+sync_tell(struct sync *sy, atomic_bool *what)
+{
+	const uint64_t one = 1;
+
+	atomic_store(what, true);
+	/* Never read, it has room for 500,000 years of rounds. */
+	if (write(sy->eventfd, &one, sizeof one) != sizeof one)
+		fatal("sync: eventfd: errno %d", errno);
+}
 
 /* Sync each; the first failure is the round's, but all are tried. */
 static int
-sync_round(const struct seglog_sync *job)
+sync_round(struct sync *sy)
 {
+	const struct seglog_sync *job = &sy->job;
 	int err = 0;
 
 	for (size_t i = 0; i < job->n; i++) {
@@ -59,6 +72,8 @@ sync_round(const struct seglog_sync *job)
 		    : sys->fdatasync(job->what[i].fd);
 		if (r < 0 && err == 0)
 			err = r;
+		if (err == 0 && i + 1 == job->first)
+			sync_tell(sy, &sy->part);
 	}
 	return err;
 }
@@ -67,7 +82,6 @@ static void *
 sync_main(void *arg)
 {
 	struct sync *sy = arg;
-	const uint64_t one = 1;
 
 	for (;;) {
 		struct mono begin;
@@ -78,12 +92,9 @@ sync_main(void *arg)
 			break;
 		sy->has_job = false;
 		begin = clock_now().mono;
-		sy->err = sync_round(&sy->job);
+		sy->err = sync_round(sy);
 		sy->took_us = clock_now().mono.us - begin.us;
-		atomic_store(&sy->ended, true);
-		/* Never read, it has room for 500,000 years of rounds. */
-		if (write(sy->eventfd, &one, sizeof one) != sizeof one)
-			fatal("sync: eventfd: errno %d", errno);
+		sync_tell(sy, &sy->ended);
 	}
 	return NULL;
 }
@@ -92,15 +103,22 @@ static void
 on_round_end(evutil_socket_t fd, short what, void *arg)
 {
 	struct sync *sy = arg;
+	/* In this order: a round that has ended has told its part before. */
+	bool ended = atomic_exchange(&sy->ended, false);
+	bool part = atomic_exchange(&sy->part, false);
 	uint64_t n;
 
-	if (!atomic_exchange(&sy->ended, false)) {
+	if (!ended && !part) {
 		/* libevent without epoll knows no edges, and comes again. */
 		(void)!read(sy->eventfd, &n, sizeof n);
 		return;
 	}
-	sy->under_way = false;
 	loop_wake(sy->loop);
+	if (part)
+		engine_sync_part(loop_engine(sy->loop), clock_now());
+	if (!ended)
+		return;
+	sy->under_way = false;
 	engine_sync_end(loop_engine(sy->loop), sy->err, sy->took_us,
 	    clock_now());
 }

@@ -83,6 +83,7 @@ struct seglog_sync {
 		bool	is_dir;		/* fsync, not fdatasync */
 	} what[SEGLOG_SYNC_MAX];
 	size_t	n;
+	size_t	first;	/* the end of these is worth telling; 0: of none */
 };
 
 /*

@@ -24,8 +24,17 @@ def inbox(t, mode=0o770):
     return path
 
 
+def rules(t):
+    """What lumnictl takes for lumnid's configuration: its path."""
+    path = os.path.join(t.dir, "rules.yaml")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("redact: {keys: [password], patterns: [all]}\n")
+    return path
+
+
 def ctl(t, *argv, status=0, **kw):
-    done = t.run(program("lumnictl"), "--socket", t.stream_path, *argv, **kw)
+    done = t.run(program("lumnictl"), "--socket", t.stream_path, *argv,
+                 **{"env": {"LUMNID_CONFIG": rules(t)}, **kw})
     t.equal(done.returncode, status, done.stderr + done.stdout)
     return done
 
@@ -117,6 +126,45 @@ def test_without_inbox(t):
     done = ctl(t, "change", "-k", "weather", "-r", "rain", "--spool-dir",
                inbox(t))
     t.true("passed on" in done.stderr, done.stderr)
+
+
+def test_redacted_on_the_disk(t):
+    """The inbox is a disk: what must be redacted never lies there."""
+    t.upstream()
+    where, absent = inbox(t), os.path.join(t.dir, "absent.yaml")
+    secret = "hunter2-0123"
+    argv = ("change", "-k", "code", "-r", "git:1", "-s",
+            f"by jane@example.org, password='{secret}'", "--spool-dir", where)
+    ctl(t, *argv)
+    policy = os.path.join(t.dir, "policy.json")
+    with open(policy, "w", encoding="ascii") as f:
+        json.dump({"password": secret, "max": 5}, f)
+    ctl(t, "policy", "--spool-dir", where, "-c", rules(t), policy,
+        env={"LUMNID_CONFIG": absent})
+    new = os.path.join(where, "new")
+    data = b""
+    for name in os.listdir(new):
+        with open(os.path.join(new, name), "rb") as f:
+            data += f.read()
+    t.true(secret.encode() not in data and b"jane@" not in data, repr(data))
+    # Where the rules are not known, nothing is written; the status tells.
+    for env, args, why in (
+            ({"LUMNID_CONFIG": absent}, argv, "absent.yaml"),
+            (None, (*argv, "--config", policy), "policy.json")):
+        done = ctl(t, *args, env=env, status=3)
+        t.true("--unredacted" in done.stderr and why in done.stderr,
+               done.stderr)
+        t.equal(len(os.listdir(new)), 2)
+    done = ctl(t, *argv[:5], "--spool-dir", where, "--unredacted",
+               "--config", absent)
+    t.true("unredacted" in done.stderr, done.stderr)
+    # lumnid redacts, too; of what is redacted nothing changes.
+    start(t, redact={"keys": ["password"], "patterns": ["all"]})
+    wait_refs(t, ["git:1", "git:1"])
+    t.equal(changes(t)[0]["summary"],
+            "by [redacted:email], password='[redacted:password]'")
+    wait_for("the policy", lambda: changes(t, "policies"))
+    t.equal(changes(t, "policies")[0]["password"], "[redacted:password]")
 
 
 def test_foreign_files(t):
@@ -285,7 +333,8 @@ def test_open_to_all(t):
 
 def env(t, **more):
     return {"LUMNICTL": f"{program('lumnictl')} --socket {t.stream_path}",
-            "LUMNI_INBOX": inbox(t), "HOME": t.dir,
+            "LUMNI_INBOX": inbox(t), "LUMNID_CONFIG": rules(t),
+            "HOME": t.dir,
             "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
             "GIT_COMMITTER_NAME": "Ada",

@@ -120,6 +120,114 @@ hits(const char *name, uint64_t *ret_limits)
 	return 0;
 }
 
+/*
+ * A command line, a query string, a hash of Ruby: no JSON, and the value of a
+ * key that has a rule was written to the disk.
+ */
+START_TEST(test_pairs)
+{
+	static const struct { const char *in, *out; } rows[] = {
+		{ "secret='XYZ'", "secret='[redacted:secret]'" },
+		{ "\"secret\"=>\"XYZ\", \"b\"=>1",
+		    "\"secret\"=>\"[redacted:secret]\", \"b\"=>1" },
+		{ "{:secret => 'XYZ'}", "{:secret => '[redacted:secret]'}" },
+		{ "login --secret=XYZ -v", "login --secret=[redacted:secret] -v" },
+		{ "SECRET = XYZ\nb = 1", "SECRET = [redacted:secret]\nb = 1" },
+		{ "/a?b=1&secret=XYZ&c=2",
+		    "/a?b=1&secret=[redacted:secret]&c=2" },
+		{ "f(a, secret=[1, ')', 'XYZ'], b=2)",
+		    "f(a, secret=[redacted:secret], b=2)" },
+		{ "secret := `XYZ`", "secret := `[redacted:secret]`" },
+		{ "secret=Basic WFla==, b", "secret=[redacted:secret], b" },
+		{ "cmd=\"login secret=\\\"X\\\\Z\\\" now\"",
+		    "cmd=\"login secret=\\\"[redacted:secret]\\\" now\"" },
+		{ "\\\"secret\\\"=>\\\"XYZ\\\", 1",
+		    "\\\"secret\\\"=>\\\"[redacted:secret]\\\", 1" },
+		/* An end was cut off. */
+		{ "secret='XY, Z", "secret='[redacted:secret]" },
+		{ "secret={'a': 'XYZ", "secret=[redacted:secret]" },
+		{ "a gone='XYZ', b gone=XYZ", "a , b " },
+		{ "{\"cmd\":\"x secret='XYZ'\"}",
+		    "{\"cmd\":\"x secret='[redacted:secret]'\"}" },
+		/* The path of the text, and one part more. */
+		{ "pin=XYZ pins=1", "pin=[redacted:p] pins=1" },
+		/* None of these is a pair of theirs. */
+		{ "secrets='a'", "secrets='a'" },
+		{ "secret == 'a' secret =~ 'b'", "secret == 'a' secret =~ 'b'" },
+		{ "secret != 'a' secret >= 'b'", "secret != 'a' secret >= 'b'" },
+		{ "secret=", "secret=" }, { "secret=''", "secret=''" },
+		{ "=", "=" }, { "'='", "'='" }, { "secret", "secret" },
+		{ "a=b=secret", "a=b=secret" },
+	};
+
+	begin();
+	add_key("secret", REDACT_REPLACE);
+	add_key("gone", REDACT_REMOVE);
+	add_path("events.t.pin", REDACT_REPLACE);
+	for (size_t i = 0; i < NELEM(rows); i++) {
+		ck_assert_str_eq(apply_text(rows[i].in), rows[i].out);
+		/* What is redacted stays so. */
+		char *once = strdup(rows[i].out);
+		ck_assert_str_eq(apply_text(once), once);
+		free(once);
+	}
+
+	/* And it takes no time. */
+	static const char *const pieces[] = { "=", "'=", "secret=", "a=(",
+		"\"=>\"", "\\", "secret=['" };
+	const size_t n = 1u << 20;
+	struct buf text;
+
+	for (size_t i = 0; i < NELEM(pieces); i++) {
+		buf_init(&text, 0);
+		buf_puts(&text, "{\"a\":");
+		char *long_text = malloc(n + 1);
+		size_t len = strlen(pieces[i]);
+		for (size_t k = 0; k < n; k++)
+			long_text[k] = pieces[i][k % len];
+		json_put_string(&text, long_text, n);
+		buf_putc(&text, '}');
+		int64_t cpu = clock_cpu_us();
+		(void)apply_as(buf_cstr(&text), text.len, REDACT_EVENTS);
+		cpu = clock_cpu_us() - cpu;
+		ck_assert_msg(cpu < 3000000, "%s: %lld us", pieces[i],
+		    (long long)cpu);
+		free(long_text);
+		buf_free(&text);
+	}
+	finish();
+}
+END_TEST
+
+/* What was redacted is redacted again, as from the inbox: nothing changes. */
+START_TEST(test_twice)
+{
+	static const char in[] = "{\"secret\":\"XYZ\",\"pin\":[1],"
+	    "\"mail\":\"jane@example.org\",\"cmd\":\"secret=XYZ\"}";
+
+	for (int hash = 0; hash < 2; hash++) {
+		enum redact_action action = hash ? REDACT_HASH :
+		    REDACT_REPLACE;
+
+		begin();
+		redact_set_hash_key(set, "0123456789abcdef", 16);
+		add_key("secret", action);
+		add_path("events.pin", action);
+		add_builtin("all", action);
+		char *once = strdup(apply(in));
+		ck_assert_ptr_null(strstr(once, "XYZ"));
+		ck_assert_str_eq(apply(once), once);
+		free(once);
+		/* What only begins as one is none. */
+		ck_assert_str_ne(apply("{\"secret\":\"[redacted:secret] XYZ]\"}"),
+		    "{\"secret\":\"[redacted:secret] XYZ]\"}");
+		ck_assert_ptr_null(strstr(apply("{\"secret\":"
+		    "\"[redacted:secret:XYZ]\"}"), "XYZ"));
+		finish();
+	}
+}
+END_TEST
+
 /* --- built-in patterns ----------------------------------------------------- */
 
 #define X40 "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -466,8 +574,25 @@ START_TEST(test_stray_keys)
 	add_key("gone", REDACT_REMOVE);
 	for (size_t i = 0; i < NELEM(rows); i++)
 		ck_assert_str_eq(apply_text(rows[i].in), rows[i].out);
+	finish();
+
+	/* Of paths, those that may lead there by their last part. */
+	begin();
+	add_path("events.t.b.*.pin", REDACT_REPLACE);
+	add_path("events.other.pass", REDACT_REPLACE);
+	ck_assert_str_eq(apply_text("{'a': (1, 2), 'b': [{'pin': 'XYZ'}], "
+	    "'pass': 1}"), "{'a': (1, 2), 'b': [{'pin': "
+	    "\"[redacted:p]\"}], 'pass': 1}");
+	ck_assert_str_eq(apply_text("{'b': [{'a': (1, 2), 'pin': 'XYZ'}]}"),
+	    "{'b': [{'a': (1, 2), 'pin': \"[redacted:p]\"}]}");
+	ck_assert_str_eq(apply_text("{'a': (1, 2), 'pins': 'XYZ'}"),
+	    "{'a': (1, 2), 'pins': 'XYZ'}");
+	finish();
 
 	/* And it takes no time. */
+	begin();
+	add_key("secret", REDACT_REPLACE);
+	add_key("gone", REDACT_REMOVE);
 	static const char *const pieces[] = { ",\"\\\"", "'\"", "{a ", "a,'",
 		"{\"", "secret", "\",\\" };
 	const size_t n = 2u << 20;
@@ -812,6 +937,7 @@ main(void)
 {
 	return unit_run("redact", (const TTest *const[]){ test_builtins,
 	    test_each_builtin, test_events, test_overlaps, test_hash,
-	    test_max_string, test_stray_keys, test_no_slow_text, test_limits,
+	    test_max_string, test_stray_keys, test_pairs,
+	    test_twice, test_no_slow_text, test_limits,
 	    test_depth, test_refused, test_model, test_regexes, NULL });
 }

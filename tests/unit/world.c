@@ -342,6 +342,8 @@ world_sync_end(struct world *w, int err)
 		int fd = w->sync_set.what[i].fd;
 		err = w->sync_set.what[i].is_dir ? sys->fsync(fd) :
 		    sys->fdatasync(fd);
+		if (err == 0 && i + 1 == w->sync_set.first)
+			engine_sync_part(w->engine, w->now);
 	}
 	engine_sync_end(w->engine, err, 100, w->now);
 }
