@@ -248,7 +248,8 @@ engine_trim(struct engine *e, struct now now)
 		r = spool_trim(e->spool,
 		    journal_sealed_durable(e->journal), &why);
 	if (r >= 0)
-		r = spool_trim(e->records, UINT64_MAX, &why);
+		r = spool_trim(e->records, e->drops_held ? 0 :
+		    UINT64_MAX, &why);
 	if (r < 0 && log_limit_hit(&e->trim_limit, now.mono.us, &swallowed))
 		log_error("segment_remove_failed", LS("error", why.text),
 		    LU("repeated", swallowed));

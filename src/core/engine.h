@@ -97,8 +97,19 @@ void	engine_take_ack(struct engine *, uint64_t peer,
 enum event_code engine_take_drop(struct engine *, uint64_t peer,
 	    const char *name, const uint8_t *, size_t, struct now,
 	    struct why *) MUSTUSE;
-/* Does a record of this name wait for delivery? Reads the records' spool. */
-bool	engine_has_drop(struct engine *, const char *name);
+/*
+ * Tell fn the name of each record from the inbox that the records' spool still
+ * has, delivered or not. begin: from the start; else on from where the last
+ * call ended. Some ms of work at the most.
+ * Returns 1: call again; 0: that was all; -errno of a read: try again later.
+ */
+int	engine_each_drop(struct engine *, bool begin, void (*fn)(void *,
+	    const char *name), void *, struct why *) MUSTUSE;
+/*
+ * hold: the files of records that are taken from now on may come back with the
+ * power. So what engine_each_drop() tells of stays until they cannot.
+ */
+void	engine_hold_drops(struct engine *, bool hold);
 
 /*
  * Would a message be refused for want of room (EVENT_FULL, EVENT_DEGRADED)?

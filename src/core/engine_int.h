@@ -30,6 +30,7 @@
 #define ENGINE_SEALS_PER_TURN	512
 /* JSON: some ms of reading back and zstd. One part may be larger. */
 #define ENGINE_SEAL_BYTES_PER_TURN	(512u << 10)
+#define ENGINE_DROPS_PER_TURN	1024	/* records looked at */
 #define ENGINE_FREE_MAX		(256ull << 20)
 #define ENGINE_TRIM_BYTES	(1u << 20)	/* taken between two trims */
 #define ENGINE_ACKS_MAX		65536	/* that wait; intake pauses above */
@@ -114,6 +115,8 @@ struct engine {
 	struct engine_acks	 acks;		/* marks: journal_appended() */
 	struct engine_acks	 record_acks;	/* marks: seq */
 	uint64_t		 batch_seq;	/* newest in a seal mark */
+	struct spool_cursor	 drops_at;
+	bool			 drops_held;
 
 	/* Sync rounds. */
 	bool			 syncing;

@@ -62,7 +62,7 @@ engine_take_record(struct engine *e, enum books_input in, uint64_t peer,
 	b->compressed = true;
 	b->raw_len = m->events[0].len;
 	b->first = b->sealed = now.wall;
-	/* Of a file in the inbox: by it engine_has_drop() finds the record. */
+	/* Of a file in the inbox: by it engine_each_drop() finds the record. */
 	b->runid_len = strlen(drop);
 	memcpy(b->runid, drop, b->runid_len + 1);
 	r = spool_append(e->records, b, body, len, &ref, why);
@@ -329,17 +329,35 @@ engine_take_drop(struct engine *e, uint64_t peer, const char *name,
 	return code;
 }
 
-bool
-engine_has_drop(struct engine *e, const char *name)
-{
-	struct spool_cursor at = { 0 };
-	struct spool_batch b;
-	struct spool_ref ref;
-	struct why why;
+/* Who is told of names. */
+struct engine_drop_names {
+	void	(*fn)(void *, const char *name);
+	void	*arg;
+};
 
-	while (spool_next(e->records, &at, &ref, &why) > 0)
-		if (spool_describe(e->records, &ref, &b, &why) == 0 &&
-		    strcmp(b.runid, name) == 0)
-			return true;
-	return false;
+static void
+engine_on_drop(void *arg, const struct spool_batch *b)
+{
+	const struct engine_drop_names *names = arg;
+
+	if (b->runid_len > 0)
+		names->fn(names->arg, b->runid);
+}
+
+int
+engine_each_drop(struct engine *e, bool begin, void (*fn)(void *,
+    const char *name), void *arg, struct why *why)
+{
+	struct engine_drop_names names = { fn, arg };
+
+	if (begin)
+		e->drops_at = (struct spool_cursor){ 0 };
+	return spool_each(e->records, &e->drops_at, ENGINE_DROPS_PER_TURN,
+	    engine_on_drop, &names, why);
+}
+
+void
+engine_hold_drops(struct engine *e, bool hold)
+{
+	e->drops_held = hold;
 }

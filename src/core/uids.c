@@ -21,6 +21,7 @@ struct uid_user {
 	uid_t			 uid;
 	bool			 named;
 	bool			 in_debt;
+	bool			 kept;
 	struct uid_bucket	 events, bytes;
 	struct uid_counts	 counts;
 	UT_hash_handle		 hh;
@@ -125,7 +126,7 @@ uids_sweep(struct uids *us, struct mono now)
 	HASH_ITER(hh, us->users, u, next) {
 		bool owes = u->in_debt && now.us - u->events.at.us < 60000000;
 
-		if (u->named || u->counts.connections > 0 || owes)
+		if (u->named || u->kept || u->counts.connections > 0 || owes)
 			continue;
 		HASH_DEL(us->users, u);
 		free(u);
@@ -151,6 +152,18 @@ uids_hold(struct uids *us, uid_t uid)
 	u->counts.connections++;
 	if (!u->named)
 		us->other.connections++;
+	return u;
+}
+
+struct uid_user *
+uids_keep(struct uids *us, uid_t uid)
+{
+	struct uid_user *u = uids_hold(us, uid);
+
+	u->kept = true;
+	u->counts.connections--;
+	if (!u->named)
+		us->other.connections--;
 	return u;
 }
 

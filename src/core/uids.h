@@ -39,6 +39,8 @@ void	uids_free(struct uids *);
 
 /* The user, made if unknown; kept until uids_release(). */
 struct uid_user *uids_hold(struct uids *, uid_t);
+/* The same for ever, and without a connection: of an input that has none. */
+struct uid_user *uids_keep(struct uids *, uid_t);
 /* now: for how long a debt has to be remembered. */
 void	uids_release(struct uids *, struct uid_user *, struct mono now);
 /* Connections that hold it, this one included. */

@@ -2,17 +2,14 @@
  * in_http: a request is decoded and handed to the engine as a message with an
  * ack; it waits in a table until the engine's answer, and is then answered.
  */
-#include "loop/in_http.h"
+#include "loop/in_http_int.h"
 
-#include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
-#include <event2/listener.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,71 +17,18 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "codec/json.h"
 #include "codec/jsonin.h"
 #include "codec/unzip.h"
 #include "core/engine.h"
-#include "core/uids.h"
-#include "loop/http_page.h"
 #include "loop/listen.h"
 #include "loop/loop.h"
 
 #define IN_HTTP_PEER		((uint64_t)2 << 56)
 #define IN_HTTP_HEADERS_MAX	(16 * 1024)
 #define IN_HTTP_TIMEOUT_S	30
-#define IN_HTTP_COUNT_EACH	32
-#define IN_HTTP_PATHS		16
 #define IN_HTTP_RETRY_AFTER	"1"
-#define IN_HTTP_REST_MS		100	/* after running out of files */
-#define IN_HTTP_RETIRE_MS	100	/* for the queue of an old listener */
-
-/*
- * A request that the engine has, or whose answer is being written, or (req
- * NULL) whose client is gone.
- */
-struct http_wait {
-	struct http_wait	*next;
-	uint64_t		 peer;
-	struct evhttp_request	*req;
-	struct in_http		*in;
-	size_t			 events;
-	bool			 answered;
-};
-
-/* A listener of before: its queue is emptied, then it is closed. */
-struct http_retired {
-	struct http_retired	*next;
-	struct in_http		*in;
-	struct evhttp_bound_socket *bound;
-	struct event		*timer;
-};
-
-struct in_http {
-	struct loop		*loop;
-	const struct conf	*conf;
-	struct evhttp		*http;
-	struct evhttp_bound_socket *bound;	/* NULL: not listened on */
-	struct http_retired	*retired;
-	struct event		*rest;		/* listens again */
-	struct http_wait	*waits;
-	size_t			 waits_n;
-	uint64_t		 last;
-	size_t			 accepted;
-	size_t			 files;		/* open at the start */
-	bool			 draining;
-	struct json_tokener	*tok;
-	struct uid_user		*user;	/* all clients over TCP */
-	struct buf		 body, message;
-	struct log_limit	 limit;
-	struct {
-		const char	*path;
-		int		(*fn)(void *, struct buf *, const char **);
-		void		*arg;
-	}			 get[IN_HTTP_PATHS];
-	size_t			 get_n;
-};
 
 /* --- answers --------------------------------------------------------------- */
 
@@ -554,6 +498,8 @@ on_request(struct evhttp_request *req, void *arg)
 	const char *path = uri != NULL ? evhttp_uri_get_path(uri) : NULL;
 
 	loop_poke(in->loop);
+	http_conns_whole(in->conns, evhttp_connection_get_bufferevent(
+	    evhttp_request_get_connection(req)));
 	/* HTTP was switched off: connections of before come to an end. */
 	if (in->bound == NULL)
 		(void)evhttp_add_header(evhttp_request_get_output_headers(req),
@@ -592,169 +538,21 @@ in_http_get(struct in_http *in, const char *path, int (*fn)(void *,
 	in->get[in->get_n++].arg = arg;
 }
 
-/* Open files of this process; 0 where /proc is not there. */
-static size_t
-in_http_count_files(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	if (d == NULL)
-		return 0;
-	while (readdir(d) != NULL)
-		n++;
-	(void)closedir(d);	/* only read */
-	return n;
-}
-
-static void
-in_http_enable(struct in_http *in, bool on)
-{
-	struct evconnlistener *lev;
-
-	if (in->bound == NULL)
-		return;
-	lev = evhttp_bound_socket_get_listener(in->bound);
-	if (on)
-		(void)evconnlistener_enable(lev);
-	else
-		(void)evconnlistener_disable(lev);
-}
-
-static void
-in_http_rest(struct in_http *in)
-{
-	const struct timeval tv = { .tv_usec = IN_HTTP_REST_MS * 1000 };
-
-	in_http_enable(in, false);
-	(void)evtimer_add(in->rest, &tv);
-}
-
-/*
- * evhttp neither limits nor counts its connections, and those that never send
- * a request are seen by nobody until they time out. So count files now and
- * then, and accept no more while there are too many beyond those that were
- * open at the start and those that the other inputs may have.
- */
-static struct bufferevent *
-on_connection(struct event_base *base, void *arg)
-{
-	struct in_http *in = arg;
-	size_t others = in->files + in->conf->limits.connections +
-	    2 * in->conf->upstream.connections;
-
-	if (in->accepted++ % IN_HTTP_COUNT_EACH == 0 &&
-	    in_http_count_files() > others + IN_HTTP_CONNECTIONS)
-		in_http_rest(in);
-	struct bufferevent *bev = bufferevent_socket_new(base, -1,
-	    BEV_OPT_CLOSE_ON_FREE);
-	if (bev != NULL)
-		http_page_replace(bev);
-	return bev;
-}
-
-static void
-on_rest_over(evutil_socket_t fd, short what, void *arg)
-{
-	struct in_http *in = arg;
-
-	in->accepted = 0;	/* the next one is counted again */
-	if (!in->draining)
-		in_http_enable(in, true);
-}
-
-/*
- * The server of this process: evhttp has its listeners' callbacks called with
- * itself, and can not be asked whose it is.
- */
-static struct in_http *in_http_served;
-
-/* Out of files: rest, instead of being woken for the same client for ever. */
-static void
-on_accept_error(struct evconnlistener *listener, void *evhttp)
-{
-	struct in_http *in = in_http_served;
-	int err = errno;
-	uint64_t n;
-
-	assert(in != NULL && in->http == evhttp);
-	in_http_rest(in);
-	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
-		log_error("accept_failed", LS("input", "http"),
-		    LS("error", strerror(err)), LU("repeated", n));
-}
-
-static void
-on_retired(evutil_socket_t fd, short what, void *arg)
-{
-	struct http_retired *rt = arg, **at = &rt->in->retired;
-
-	while (*at != rt)
-		at = &(*at)->next;
-	*at = rt->next;
-	evhttp_del_accept_socket(rt->in->http, rt->bound);
-	event_free(rt->timer);
-	free(rt);
-}
-
-static void
-in_http_retire(struct in_http *in)
-{
-	const struct timeval tv = { .tv_usec = IN_HTTP_RETIRE_MS * 1000 };
-	struct http_retired *rt;
-
-	if (in->bound == NULL)
-		return;
-	in_http_enable(in, true);
-	listen_tcp_shut(evhttp_bound_socket_get_fd(in->bound));
-	rt = mem_zalloc(sizeof *rt);
-	rt->in = in;
-	rt->bound = in->bound;
-	rt->next = in->retired;
-	in->retired = rt;
-	in->bound = NULL;
-	rt->timer = evtimer_new(loop_base(in->loop), on_retired, rt);
-	if (rt->timer == NULL)
-		fatal("in_http: no memory for a timer");
-	(void)evtimer_add(rt->timer, &tv);
-}
-
 static int
 in_http_start(struct in_http *in)
 {
 	struct event_base *base = loop_base(in->loop);
 
 	in->http = evhttp_new(base);
-	in->rest = evtimer_new(base, on_rest_over, in);
 	in->tok = json_tokener_new_ex(JSONIN_DEPTH);
-	if (in->http == NULL || in->rest == NULL || in->tok == NULL)
+	if (in->http == NULL || in->tok == NULL || in_http_prepare(in) < 0)
 		return -ENOMEM;
-	in_http_served = in;
 	evhttp_set_gencb(in->http, on_request, in);
-	evhttp_set_bevcb(in->http, on_connection, in);
 	evhttp_set_timeout(in->http, IN_HTTP_TIMEOUT_S);
 	evhttp_set_max_headers_size(in->http, IN_HTTP_HEADERS_MAX);
 	evhttp_set_allowed_methods(in->http, EVHTTP_REQ_GET |
 	    EVHTTP_REQ_HEAD | EVHTTP_REQ_POST | EVHTTP_REQ_PUT |
 	    EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS);
-	return 0;
-}
-
-/* fd is the server's from now on, or closed. */
-static int
-in_http_listen(struct in_http *in, int fd)
-{
-	char name[128];
-
-	in->bound = evhttp_accept_socket_with_handle(in->http, fd);
-	if (in->bound == NULL) {
-		(void)close(fd);
-		return -ENOMEM;
-	}
-	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(
-	    in->bound), on_accept_error);
-	log_info("listening", LS("input", "http"),
-	    LS("address", listen_name(fd, name, sizeof name)));
 	return 0;
 }
 
@@ -772,7 +570,8 @@ in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
 	struct in_http *in = mem_zalloc(sizeof *in);
 	in->loop = loop;
 	in->files = in_http_count_files();
-	in->user = uids_hold(loop_uids(loop), UIDS_TCP);
+	in->conns = http_conns_new(loop);
+	in->user = uids_keep(loop_uids(loop), UIDS_TCP);
 	buf_init(&in->body, 0);
 	buf_init(&in->message, 0);
 	int r = in_http_start(in);
@@ -793,22 +592,6 @@ in_http_open(struct loop *loop, const struct conf *conf, struct in_http **ret,
 	return 0;
 }
 
-struct listen_unix
-in_http_listener(const struct in_http *in)
-{
-	return (struct listen_unix){ .fd = in->bound == NULL ? -1 :
-	    evhttp_bound_socket_get_fd(in->bound) };
-}
-
-void
-in_http_swap(struct in_http *in, const struct listen_unix *sock)
-{
-	in_http_retire(in);
-	if (sock->fd >= 0 && in_http_listen(in, sock->fd) < 0)
-		log_error("listen_failed", LS("input", "http"),
-		    LS("error", "no memory for the listener"));
-}
-
 void
 in_http_set_conf(struct in_http *in, const struct conf *conf)
 {
@@ -823,8 +606,7 @@ in_http_drain(struct in_http *in)
 {
 	in->draining = true;
 	in_http_enable(in, false);
-	while (in->retired != NULL)
-		on_retired(-1, 0, in->retired);
+	in_http_bury_retired(in);
 }
 
 size_t
@@ -839,8 +621,7 @@ in_http_close(struct in_http *in)
 	if (in == NULL)
 		return;
 	in->draining = true;
-	while (in->retired != NULL)
-		on_retired(-1, 0, in->retired);
+	in_http_bury_retired(in);
 	while (in->waits != NULL) {
 		bool answered = in->waits->answered;
 		struct evhttp_request *req = in_http_forget(in, in->waits);
@@ -850,9 +631,8 @@ in_http_close(struct in_http *in)
 	}
 	if (in->http != NULL)
 		evhttp_free(in->http);
-	in_http_served = NULL;
-	if (in->rest != NULL)
-		event_free(in->rest);
+	http_conns_free(in->conns);
+	in_http_finish(in);
 	if (in->tok != NULL)
 		json_tokener_free(in->tok);
 	buf_free(&in->body);

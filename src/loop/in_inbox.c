@@ -1,7 +1,6 @@
-/* in_inbox: the directory, the files under way, inotify and a timer. */
+/* in_inbox: the files under way, one step after another. */
 #include "loop/in_inbox.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -18,17 +17,17 @@
 #include "base/mem.h"
 #include "codec/frame.h"
 #include "core/engine.h"
+#include "loop/dirsync.h"
+#include "loop/inbox_dir.h"
 #include "loop/loop.h"
 
 #define IN_INBOX_PEER		((uint64_t)3 << 56)
 #define IN_INBOX_BATCH		32
-#define IN_INBOX_SCAN_MAX	65536	/* directory entries looked at */
-#define IN_INBOX_NAME_MAX	200
 #define IN_INBOX_RETRY_MS	1000
 #define IN_INBOX_LOOK_MS	60000
 
 struct inbox_name {
-	char	s[IN_INBOX_NAME_MAX + 1];
+	char	s[INBOX_NAME_MAX + 1];
 };
 
 /* A file whose record is not durable yet. */
@@ -37,16 +36,34 @@ struct inbox_file {
 	struct inbox_name	name;
 };
 
+enum inbox_state {
+	INBOX_REST,	/* or files are under way */
+	INBOX_LIST,	/* a directory is being read */
+	INBOX_SYNC,	/* the directories are being synced */
+	INBOX_SEARCH,	/* the names are looked for in the spool */
+};
+
 struct in_inbox {
 	struct loop		*loop;
 	const struct conf	*conf;
 	char			*path;
-	int			 fresh, cur, bad;	/* -1: not open */
+	struct inbox_dir	 dir;
+	struct dirsync		*sync;
 	int			 inotify;
 	struct event		 ev_inotify;	/* assigned: inotify >= 0 */
 	struct event		 ev_timer;
 	bool			 stopping;
 	uint64_t		 last;
+	enum inbox_state	 state;
+	struct inbox_list	 list;
+	/* Files of cur/ that nobody knows of: of a process before, or a fault. */
+	bool			 leftovers;
+	bool			 unsynced;	/* files have left cur/ */
+	/* Now in cur/, to be taken next; found: it is, already. */
+	struct inbox_name	 batch[IN_INBOX_BATCH];
+	bool			 found[IN_INBOX_BATCH];
+	size_t			 batch_n;
+	bool			 searching;	/* they are leftovers */
 	struct inbox_file	 under_way[IN_INBOX_BATCH];
 	size_t			 under_way_n;
 	/*
@@ -77,43 +94,35 @@ in_inbox_fault(struct in_inbox *in, const char *what, const char *error)
 		    LS("what", what), LS("error", error), LU("repeated", n));
 }
 
+/* Begin anew a little later. */
+static void
+in_inbox_again(struct in_inbox *in, const char *what, const char *error)
+{
+	in_inbox_fault(in, what, error);
+	inbox_list_clear(&in->list);
+	in->leftovers |= in->batch_n > 0;
+	in->batch_n = 0;
+	in->state = INBOX_REST;
+	in_inbox_later(in, IN_INBOX_RETRY_MS);
+}
+
 /* --- opening --------------------------------------------------------------- */
 
 static void
-in_inbox_close_dirs(struct in_inbox *in)
+in_inbox_close(struct in_inbox *in)
 {
-	int *fds[] = { &in->fresh, &in->cur, &in->bad };
-
 	if (in->inotify >= 0) {
 		(void)event_del(&in->ev_inotify);
 		(void)close(in->inotify);
 		in->inotify = -1;
 	}
-	for (size_t i = 0; i < NELEM(fds); i++) {
-		if (*fds[i] >= 0)
-			(void)close(*fds[i]);	/* only read from */
-		*fds[i] = -1;
-	}
-}
-
-/* One of the inbox's directories, made with the inbox's own mode. */
-static int
-in_inbox_open_dir(int dir, const char *name, mode_t mode)
-{
-	/*
-	 * Not chmod(2): under RestrictSUIDSGID= it may not set the group bit,
-	 * which the new directory has from the inbox.
-	 */
-	mode_t mask = umask(0);
-
-	(void)mkdirat(dir, name, mode & 01777);	/* or it is there */
-	(void)umask(mask);
-	return openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC |
-	    O_NOFOLLOW);
+	inbox_dir_close(&in->dir);
+	inbox_list_clear(&in->list);
 }
 
 static void on_inotify(evutil_socket_t, short, void *);
 
+/* Without it the timer looks now and then. */
 static void
 in_inbox_watch(struct in_inbox *in)
 {
@@ -125,9 +134,11 @@ in_inbox_watch(struct in_inbox *in)
 	(void)snprintf(path, sizeof path, "%s/new", in->path);
 	(void)event_assign(&in->ev_inotify, loop_base(in->loop), in->inotify,
 	    EV_READ | EV_PERSIST, on_inotify, in);
+	/* The inbox itself, for when it goes and another takes its place. */
 	if (inotify_add_watch(in->inotify, path, IN_MOVED_TO | IN_ONLYDIR) < 0 ||
+	    inotify_add_watch(in->inotify, in->path, IN_DELETE | IN_MOVED_FROM |
+	    IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR) < 0 ||
 	    event_add(&in->ev_inotify, NULL) < 0) {
-		/* The timer looks now and then. */
 		(void)close(in->inotify);
 		in->inotify = -1;
 	}
@@ -136,37 +147,19 @@ in_inbox_watch(struct in_inbox *in)
 static bool
 in_inbox_open(struct in_inbox *in)
 {
-	struct stat st;
-	int dir, tmp;
+	const char *fault;
 
-	if (in->fresh >= 0)
+	if (in->dir.fresh >= 0 && inbox_dir_is_there(&in->dir))
 		return true;
-	dir = open(in->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || fstat(dir, &st) < 0) {
-		in_inbox_fault(in, "open", strerror(errno));
-		if (dir >= 0)
-			(void)close(dir);	/* only read from */
+	in_inbox_close(in);
+	if ((fault = inbox_dir_open(&in->dir)) != NULL) {
+		in_inbox_again(in, "open", fault);
 		return false;
 	}
-	if ((st.st_mode & S_IWOTH) != 0) {
-		(void)close(dir);	/* only read from */
-		in_inbox_fault(in, "open", "everybody may write there; "
-		    "chmod o-w");
-		return false;
-	}
-	tmp = in_inbox_open_dir(dir, "tmp", st.st_mode);
-	if (tmp >= 0)
-		(void)close(tmp);	/* it is there */
-	in->fresh = in_inbox_open_dir(dir, "new", st.st_mode);
-	in->cur = in_inbox_open_dir(dir, "cur", 0700);
-	in->bad = in_inbox_open_dir(dir, "bad", 0700);
-	int err = errno;
-	(void)close(dir);	/* only read from */
-	if (in->fresh < 0 || in->cur < 0 || in->bad < 0) {
-		in_inbox_close_dirs(in);
-		in_inbox_fault(in, "open", strerror(err));
-		return false;
-	}
+	/* Another inbox may have files of a lumnid before. */
+	in->leftovers = in->unsynced = true;
+	in->doubtful_n = 0;
+	engine_hold_drops(loop_engine(in->loop), true);
 	in_inbox_watch(in);
 	return true;
 }
@@ -177,28 +170,29 @@ in_inbox_open(struct in_inbox *in)
 static void
 in_inbox_set_aside(struct in_inbox *in, const char *name, const char *reason)
 {
-	char note[IN_INBOX_NAME_MAX + 16];
+	char note[INBOX_NAME_MAX + 16];
 	int fd;
 
 	log_warn("inbox_file_refused", LS("file", name), LS("error", reason),
 	    LS("hint", "it was moved to bad/"));
 	(void)snprintf(note, sizeof note, "%s.reason", name);
-	fd = openat(in->bad, note, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC |
-	    O_NOFOLLOW, 0600);
+	fd = openat(in->dir.bad, note, O_WRONLY | O_CREAT | O_TRUNC |
+	    O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd >= 0) {
 		/* The log has it, too. */
 		(void)!dprintf(fd, "%s\n", reason);
 		(void)close(fd);
 	}
-	if (renameat(in->cur, name, in->bad, name) < 0)
+	if (renameat(in->dir.cur, name, in->dir.bad, name) < 0)
 		in_inbox_fault(in, "rename", strerror(errno));
+	in->unsynced = true;
 }
 
 /* Read a file of cur/ whole. Returns NULL, or why not. */
 static const char *
 in_inbox_read(struct in_inbox *in, const char *name, struct buf *b)
 {
-	int fd = openat(in->cur, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+	int fd = openat(in->dir.cur, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
 	    O_CLOEXEC | O_NOCTTY);
 	const char *fault = NULL;
 	struct stat st;
@@ -230,18 +224,20 @@ in_inbox_read(struct in_inbox *in, const char *name, struct buf *b)
 
 /* Do not look at a file of cur/ again, or it could be taken twice. */
 static void
-in_inbox_leave(struct in_inbox *in, const struct inbox_name *name)
+in_inbox_leave(struct in_inbox *in, const char *name)
 {
-	if (in->doubtful_n < IN_INBOX_BATCH)
-		in->doubtful[in->doubtful_n++] = *name;
-	else
+	if (in->doubtful_n == IN_INBOX_BATCH)
 		in->stopping = true;
+	else
+		memmove(in->doubtful[in->doubtful_n++].s, name,
+		    strlen(name) + 1);
 }
 
 static void
-in_inbox_remove(struct in_inbox *in, const struct inbox_name *name)
+in_inbox_remove(struct in_inbox *in, const char *name)
 {
-	if (unlinkat(in->cur, name->s, 0) == 0 || errno == ENOENT)
+	in->unsynced = true;
+	if (unlinkat(in->dir.cur, name, 0) == 0 || errno == ENOENT)
 		return;
 	in_inbox_fault(in, "unlink", strerror(errno));
 	in_inbox_leave(in, name);
@@ -301,7 +297,7 @@ in_inbox_take(struct in_inbox *in, const char *name)
 	return ok;
 }
 
-/* --- scans ----------------------------------------------------------------- */
+/* --- steps ----------------------------------------------------------------- */
 
 static bool
 in_inbox_is_doubtful(const struct in_inbox *in, const char *name)
@@ -312,101 +308,171 @@ in_inbox_is_doubtful(const struct in_inbox *in, const char *name)
 	return false;
 }
 
-static int
-in_inbox_compare(const void *a, const void *b)
+/* The files of the batch that no record was found of. */
+static void
+in_inbox_take_batch(struct in_inbox *in)
 {
-	return strcmp(((const struct inbox_name *)a)->s,
-	    ((const struct inbox_name *)b)->s);
-}
+	bool full = false;
 
-/* The first names of a directory, in order. Returns how many, or -errno. */
-static int
-in_inbox_list(struct in_inbox *in, int dir,
-    struct inbox_name names[IN_INBOX_BATCH + 1])
-{
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *e;
-	size_t n = 0;
+	in->state = INBOX_REST;
+	for (size_t i = 0; i < in->batch_n; i++) {
+		const char *name = in->batch[i].s;
 
-	if (d == NULL) {
-		int r = -errno;
-		if (fd >= 0)
-			(void)close(fd);	/* only read from */
-		return r;
-	}
-	for (int i = 0; i < IN_INBOX_SCAN_MAX && (e = readdir(d)) != NULL;
-	    i++) {
-		if (e->d_name[0] == '.' || in_inbox_is_doubtful(in, e->d_name))
+		if (in->found[i]) {
+			in_inbox_remove(in, name);
 			continue;
-		if (strlen(e->d_name) > IN_INBOX_NAME_MAX ||
-		    (n == IN_INBOX_BATCH &&
-		    strcmp(e->d_name, names[n - 1].s) > 0))
-			continue;
-		(void)snprintf(names[n].s, sizeof names[n].s, "%.*s",
-		    IN_INBOX_NAME_MAX, e->d_name);
-		n++;
-		qsort(names, n, sizeof names[0], in_inbox_compare);
-		if (n > IN_INBOX_BATCH)
-			n = IN_INBOX_BATCH;
-	}
-	(void)closedir(d);	/* only read from */
-	return (int)n;
-}
-
-/* What was begun with before: taken, or not? */
-static bool
-in_inbox_scan_cur(struct in_inbox *in)
-{
-	struct inbox_name names[IN_INBOX_BATCH + 1];
-	int n = in_inbox_list(in, in->cur, names);
-
-	for (int i = 0; i < n; i++) {
-		if (engine_has_drop(loop_engine(in->loop), names[i].s))
-			in_inbox_remove(in, &names[i]);
-		else if (!in_inbox_take(in, names[i].s))
-			return false;
-	}
-	return n >= 0;
-}
-
-static bool
-in_inbox_scan_new(struct in_inbox *in)
-{
-	struct inbox_name names[IN_INBOX_BATCH + 1];
-	int n = in_inbox_list(in, in->fresh, names);
-
-	for (int i = 0; i < n; i++) {
-		if (renameat(in->fresh, names[i].s, in->cur, names[i].s) < 0) {
-			in_inbox_fault(in, "rename", strerror(errno));
-			return false;
 		}
-		if (!in_inbox_take(in, names[i].s))
-			return false;
+		engine_hold_drops(loop_engine(in->loop), true);
+		full = full || !in_inbox_take(in, name);
+		/* For who lists new/ again: in cur/ it would be looked for. */
+		if (full && renameat(in->dir.cur, name, in->dir.fresh,
+		    name) < 0)
+			in->leftovers = true;
 	}
-	if (n == IN_INBOX_BATCH && in->under_way_n == 0)
-		in_inbox_later(in, 0);	/* all were set aside */
-	return n >= 0;
+	in->batch_n = 0;
+	if (full) {
+		inbox_list_clear(&in->list);
+		in_inbox_later(in, IN_INBOX_RETRY_MS);
+	} else if (in->under_way_n == 0) {
+		in_inbox_later(in, 0);
+	}
 }
 
 static void
-in_inbox_scan(struct in_inbox *in)
+on_drop_name(void *arg, const char *name)
 {
-	if (in->stopping || in->under_way_n > 0)
+	struct in_inbox *in = arg;
+
+	for (size_t i = 0; i < in->batch_n; i++)
+		if (strcmp(in->batch[i].s, name) == 0)
+			in->found[i] = true;
+}
+
+/* Leftovers: which of them were taken, and only not removed? */
+static void
+in_inbox_search(struct in_inbox *in, bool begin)
+{
+	struct why why = { "" };
+	int r = engine_each_drop(loop_engine(in->loop), begin, on_drop_name,
+	    in, &why);
+
+	in->state = INBOX_SEARCH;
+	if (r > 0)
+		in_inbox_later(in, 0);
+	else if (r < 0)
+		in_inbox_again(in, "search", why.text);
+	else
+		in_inbox_take_batch(in);
+}
+
+static void
+on_synced(void *arg, int err)
+{
+	struct in_inbox *in = arg;
+
+	if (in->stopping || in->state != INBOX_SYNC)
 		return;
+	if (err < 0) {
+		in_inbox_again(in, "sync", strerror(-err));
+		return;
+	}
+	in->unsynced = false;
+	if (in->batch_n == 0 && !in->leftovers)
+		engine_hold_drops(loop_engine(in->loop), false);
+	if (in->searching)
+		in_inbox_search(in, true);
+	else
+		in_inbox_take_batch(in);
+}
+
+/*
+ * What was renamed to cur/ stays there, whatever happens, and what was removed
+ * does not come back: or after a loss of power a file could be taken again.
+ */
+static void
+in_inbox_sync(struct in_inbox *in)
+{
+	const int fds[] = { in->dir.fresh, in->dir.cur };
+	int r = dirsync_start(in->sync, fds, NELEM(fds));
+
+	if (r < 0)
+		in_inbox_again(in, "sync", strerror(-r));
+	else
+		in->state = INBOX_SYNC;
+}
+
+/* The next files of the list become the batch. */
+static void
+in_inbox_begin(struct in_inbox *in)
+{
+	const char *name;
+
+	in->searching = in->leftovers;
+	memset(in->found, 0, sizeof in->found);
+	while (in->batch_n < IN_INBOX_BATCH &&
+	    (name = inbox_list_next(&in->list)) != NULL) {
+		if (in->leftovers && in_inbox_is_doubtful(in, name))
+			continue;
+		if (!in->leftovers && renameat(in->dir.fresh, name,
+		    in->dir.cur, name) < 0) {
+			if (errno == ENOENT)
+				continue;
+			in_inbox_again(in, "rename", strerror(errno));
+			return;
+		}
+		(void)snprintf(in->batch[in->batch_n++].s, INBOX_NAME_MAX + 1,
+		    "%s", name);
+	}
+	if (in->batch_n > 0) {
+		in_inbox_sync(in);
+	} else if (in->leftovers) {
+		in->leftovers = false;
+		inbox_list_clear(&in->list);
+		in_inbox_later(in, 0);
+	} else if (in->unsynced) {
+		in_inbox_sync(in);
+	}
+}
+
+static void
+in_inbox_list(struct in_inbox *in)
+{
+	int r = inbox_list_read(&in->list, in->leftovers ? in->dir.cur :
+	    in->dir.fresh);
+
+	in->state = r > 0 ? INBOX_LIST : INBOX_REST;
+	if (r > 0)
+		in_inbox_later(in, 0);
+	else if (r < 0)
+		in_inbox_again(in, "list", strerror(-r));
+	else
+		in_inbox_begin(in);
+}
+
+static void
+in_inbox_step(struct in_inbox *in)
+{
+	if (in->stopping || in->under_way_n > 0 || in->state == INBOX_SYNC)
+		return;
+	if (in->state == INBOX_SEARCH) {
+		in_inbox_search(in, false);
+		return;
+	}
 	in_inbox_later(in, IN_INBOX_LOOK_MS);
-	if (!in_inbox_open(in))
-		return;
-	if (!in_inbox_scan_cur(in))
-		in_inbox_later(in, IN_INBOX_RETRY_MS);
-	else if (in->under_way_n == 0 && !in_inbox_scan_new(in))
-		in_inbox_later(in, IN_INBOX_RETRY_MS);
+	if (in->state == INBOX_LIST) {
+		in_inbox_list(in);
+	} else if (in_inbox_open(in)) {
+		if (in->list.next < in->list.n)
+			in_inbox_begin(in);
+		else
+			in_inbox_list(in);
+	}
 }
 
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	in_inbox_scan(arg);
+	in_inbox_step(arg);
 }
 
 static void
@@ -416,7 +482,7 @@ on_inotify(evutil_socket_t fd, short what, void *arg)
 
 	while (read(fd, junk, sizeof junk) > 0)
 		continue;
-	in_inbox_scan(arg);
+	in_inbox_step(arg);
 }
 
 bool
@@ -430,12 +496,12 @@ in_inbox_answer(struct in_inbox *in, uint64_t peer, enum event_code code)
 		if (f->peer != peer)
 			continue;
 		if (code == EVENT_OK) {
-			in_inbox_remove(in, &f->name);
+			in_inbox_remove(in, f->name.s);
 		} else {
 			in_inbox_fault(in, "sync", "it is not known whether a "
 			    "record is on the disk: its file stays in cur/ "
 			    "until the next start");
-			in_inbox_leave(in, &f->name);
+			in_inbox_leave(in, f->name.s);
 		}
 		*f = in->under_way[--in->under_way_n];
 		if (in->under_way_n == 0)
@@ -458,9 +524,11 @@ in_inbox_new(struct loop *loop, const struct conf *conf)
 	in->loop = loop;
 	in->conf = conf;
 	in->path = mem_strdup(conf->listen.inbox);
-	in->fresh = in->cur = in->bad = in->inotify = -1;
+	inbox_dir_init(&in->dir, in->path);
+	in->sync = dirsync_new(loop, on_synced, in);
+	in->inotify = -1;
 	(void)evtimer_assign(&in->ev_timer, loop_base(loop), on_timer, in);
-	in_inbox_scan(in);
+	in_inbox_step(in);
 	return in;
 }
 
@@ -469,7 +537,8 @@ in_inbox_free(struct in_inbox *in)
 {
 	if (in == NULL)
 		return;
-	in_inbox_close_dirs(in);
+	dirsync_free(in->sync);
+	in_inbox_close(in);
 	(void)event_del(&in->ev_timer);
 	free(in->path);
 	free(in);

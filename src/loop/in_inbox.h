@@ -7,12 +7,16 @@
  *	bad/NAME	it is none, bad/NAME.reason says why
  *	tmp/		of those who write
  *
- * Never twice. A file is removed after its record is durable in the spool,
- * which keeps the file's name with it, and before the record can have been
- * delivered. What a crash has left in cur/ is looked for in the spool: where
- * the record is there, the file is removed, and it is taken where it is not.
+ * Never twice. A file is taken when it is on the disk that it lies in cur/, and
+ * removed after its record is durable in the spool, which keeps the file's name
+ * with it, also of a delivered one, until it is on the disk that the file is
+ * gone. What a crash or a loss of power has left in cur/ is looked for in the
+ * spool: where the record is there, the file is removed, and it is taken where
+ * it is not. While that cannot be told, it waits. (A file that cannot be
+ * removed, for a fault of its file system, is left alone until the next start.)
  *
  * In order of names, which begin with the time; at most IN_INBOX_BATCH at once.
+ * An inbox that is removed and made anew is noticed.
  * The directory's mode says who may write there. One that everybody may write
  * to is refused.
  */

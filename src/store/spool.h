@@ -175,6 +175,15 @@ struct spool_cursor {
 };
 int	spool_next(struct spool *, struct spool_cursor *, struct spool_ref *,
 	    struct why *) MUSTUSE;
+/*
+ * Walk all batches that the files have, also those that are done, and tell fn
+ * of each. The cursor as of spool_next(); at most `steps` records at a call.
+ * What is damaged is passed over, and set aside by nobody.
+ * Returns 1: call again; 0: that was all; -errno of a read: the cursor stays.
+ */
+int	spool_each(struct spool *, struct spool_cursor *, unsigned steps,
+	    void (*fn)(void *, const struct spool_batch *), void *,
+	    struct why *) MUSTUSE;
 /* Is the cursor behind all that was appended? */
 bool	spool_at_end(const struct spool *, const struct spool_cursor *);
 /* Set the cursor behind the newest batch. */

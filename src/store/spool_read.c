@@ -335,6 +335,59 @@ spool_next(struct spool *sp, struct spool_cursor *c, struct spool_ref *ret,
 	}
 }
 
+/* The segment that the cursor is in, or the next one that is there. */
+static bool
+each_segment(const struct spool *sp, struct spool_cursor *c,
+    struct seglog_info *ret)
+{
+	for (size_t i = 0; i < seglog_count(sp->log); i++) {
+		struct seglog_info info = seglog_at(sp->log, i);
+
+		if (info.segno < c->segno || (info.segno == c->segno &&
+		    c->off >= info.written))
+			continue;
+		if (info.segno != c->segno || c->off == 0)
+			*c = (struct spool_cursor){ .segno = info.segno,
+			    .off = SEG_HEADER_LEN };
+		*ret = info;
+		return c->off < info.written;
+	}
+	return false;
+}
+
+int
+spool_each(struct spool *sp, struct spool_cursor *c, unsigned steps,
+    void (*fn)(void *, const struct spool_batch *), void *arg,
+    struct why *why)
+{
+	uint8_t peek[SPOOL_META_MAX], type;
+	struct seglog_info info;
+	struct spool_desc d;
+	uint32_t len;
+	size_t n;
+
+	for (; steps > 0; steps--) {
+		if (!each_segment(sp, c, &info))
+			return 0;
+		struct seglog_pos pos = { c->segno, c->off };
+		int r = seglog_head(sp->log, pos, &type, &len, peek,
+		    sizeof peek, &n, why);
+
+		/* No head of ours: the next one is somewhere behind. */
+		if (r == -EBADMSG || r == -ENODATA) {
+			c->off += SEG_ALIGN;
+			continue;
+		}
+		if (r < 0)
+			return r;
+		if (type == SPOOL_REC_BATCH &&
+		    spool_desc_unpack(&d, pos, peek, n))
+			fn(arg, &d.b);
+		c->off += (uint32_t)seg_record_size(len);
+	}
+	return 1;
+}
+
 bool
 spool_at_end(const struct spool *sp, const struct spool_cursor *c)
 {

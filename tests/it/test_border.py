@@ -380,6 +380,101 @@ def test_slow_clients(t):
         s.close()
 
 
+def test_unfinished_bodies(t):
+    """Bodies that never end: together they take no more than 64 MiB; the
+    largest goes, with an answer, and the others are served."""
+    t.upstream()
+    start(t, limits={"connections": 300})
+    post = b"POST /v1/ingest/events HTTP/1.1\r\nHost: localhost\r\n" \
+           b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    piece, count = b" " * (4 << 20), 24
+    port = wait_for("the listener", t.daemon.http_port)
+    whole = json.dumps({"runId": "r", "events": [{"n": 1}]}).encode()
+    conns, answers = [], []
+    for n in range(count):
+        s = socket.create_connection(("127.0.0.1", port), 20 * SLOW)
+        try:
+            s.sendall(post % (len(piece) + len(whole)) + piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        conns.append(s)
+    t.daemon.wait_line("http_client_cut.*no_memory", seconds=30)
+    t.true(t.daemon.private_kib() < (64 + 48) << 10,
+           f"{t.daemon.private_kib()} KiB")
+    for s in conns:
+        try:
+            s.sendall(whole)
+            answers.append(s.recv(65536))
+        except (BrokenPipeError, ConnectionResetError):
+            answers.append(b"")
+        s.close()
+    taken = [a for a in answers if a.startswith(b"HTTP/1.1 202 ")]
+    cut = [a for a in answers if a.startswith(b"HTTP/1.1 503 ")]
+    t.true(len(taken) >= 8 and cut and len(taken) + len(cut) >= count - 2,
+           f"{len(taken)} taken, {len(cut)} cut of {count}")
+    t.true(b"Retry-After: " in cut[0] and b"application/json" in cut[0] and
+           b'"code":"no_memory"' in cut[0], cut[0].decode())
+    t.equal(t.daemon.status()["events"]["accepted"], len(taken))
+
+
+def test_unfinished_messages(t):
+    """The same on the stream: the one with the most bytes goes, with an
+    answer, and the others go on."""
+    t.upstream()
+    start(t)
+    other = t.stream()
+    head = b"\x83\xa5runId\xa1r\xa3ack\x01\xa6events\x91\x81\xa1t\xdb" \
+           b"\x00\x7f\x00\x00"
+    conns = []
+    for n in range(12):
+        s = t.stream()
+        s.sock.settimeout(20 * SLOW)
+        try:
+            s.sock.sendall(head + b"x" * (7 << 20))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        conns.append(s)
+        t.equal(other.ask({"runId": "o", "events": [], "ack": n}), {"ack": n})
+    t.daemon.wait_line("client_failed.*no_memory")
+    t.true(t.daemon.private_kib() < (64 + 48) << 10,
+           f"{t.daemon.private_kib()} KiB")
+    cut = 0
+    for s in conns:
+        try:
+            s.sock.sendall(b"x" * (0x7f0000 - (7 << 20)))
+            cut += s.answer().get("code") == "no_memory"
+        except (BrokenPipeError, ConnectionResetError):
+            cut += 1
+    t.true(1 <= cut <= 8, f"{cut} were cut")
+    t.daemon.wait_line("client_failed.*no_memory")
+
+
+def test_byte_by_byte(t):
+    """A body of which a byte comes now and then is cut; it was not for as long
+    as one came within 30 s."""
+    if not os.environ.get("LUMNID_LONG"):
+        raise Skip("it takes half a minute: set LUMNID_LONG=1")
+    t.upstream()
+    start(t)
+    port = wait_for("the listener", t.daemon.http_port)
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), 60 * SLOW) as s:
+        s.sendall(b"POST /v1/ingest/events HTTP/1.1\r\nHost: localhost\r\n"
+                  b"Content-Type: application/json\r\n"
+                  b"Content-Length: 100000\r\n\r\n")
+        s.settimeout(5)
+        answer = b""
+        while not answer and time.monotonic() - begun < 60 * SLOW:
+            s.sendall(b" ")
+            try:
+                answer = s.recv(65536)
+            except TimeoutError:
+                pass
+    took = time.monotonic() - begun
+    t.true(29 < took < 60 * SLOW and answer.startswith(b"HTTP/1.1 408 ") and
+           b'"code":"too_slow"' in answer, f"{took}: {answer}")
+
+
 def test_header_flood(t):
     t.upstream()
     start(t)

@@ -255,6 +255,53 @@ def test_crash_before_the_file_is_gone(t):
     t.check_books(records=True, accepted=2, delivered=2)
 
 
+def test_delivered_and_back(t):
+    """The power went before the file's removal was on the disk, and after its
+    record was delivered: it was taken a second time."""
+    t.upstream()
+    ctl(t, "change", "-q", "-k", "code", "-r", "git:1", "--spool-dir",
+        inbox(t))
+    (name,) = os.listdir(os.path.join(inbox(t), "new"))
+    with open(os.path.join(inbox(t), "new", name), "rb") as f:
+        data = f.read()
+    start(t)
+    wait_refs(t, ["git:1"])
+    wait_for("the file to be gone", lambda: is_empty(t))
+    t.daemon.kill()
+    with open(os.path.join(inbox(t), "cur", name), "wb") as f:
+        f.write(data)
+    start(t)
+    drop(t, "z", pack({"change": {"kind": "code", "ref": "git:2"}}))
+    wait_refs(t, ["git:1", "git:2"])
+    wait_for("the files to be gone", lambda: is_empty(t))
+    t.check_books(records=True, accepted=2, delivered=2)
+
+
+def test_many_and_elsewhere(t):
+    """More than one list of names, in order; and an inbox that is removed and
+    made anew is the one that counts."""
+    t.upstream()
+    where = inbox(t)
+    os.makedirs(os.path.join(where, "new"))
+    count = 1200
+    for n in reversed(range(count)):
+        with open(os.path.join(where, "new", f"{n:06}"), "wb") as f:
+            f.write(pack({"change": {"kind": "code", "ref": f"git:{n}"}}))
+    start(t)
+    want = [f"git:{n}" for n in range(count)]
+    wait_for("all", lambda: len(refs(t)) >= count, seconds=60, step=0.2)
+    t.equal(refs(t), want)
+    wait_for("the files to be gone", lambda: is_empty(t))
+    shutil.rmtree(where)
+    t.daemon.wait_line("inbox_failed")
+    inbox(t)
+    drop(t, "a", pack({"change": {"kind": "code", "ref": "git:new"}}))
+    wait_refs(t, want + ["git:new"])
+    os.rename(where, where + ".old")
+    drop(t, "b", pack({"change": {"kind": "code", "ref": "git:newer"}}))
+    wait_refs(t, want + ["git:new", "git:newer"])
+
+
 def test_file_that_stays(t):
     """A file that could not be removed was looked for in the spool again each
     time; when its record was delivered, and gone from there, it was taken as a
