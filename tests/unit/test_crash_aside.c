@@ -13,6 +13,7 @@
 #include "core/engine_int.h"
 #include "store/aside.h"
 #include "tests/unit/crashfs.h"
+#include "tests/unit/fewer.h"
 #include "tests/unit/world.h"
 
 #define DATA	"/d/data"
@@ -293,9 +294,9 @@ main(void)
 
 	log_set_sink(world_no_log, NULL);
 	tcase_set_timeout(tc, 300);
-	tcase_add_loop_test(tc, power_while_set_aside, 0, 3);
-	tcase_add_loop_test(tc, power_while_taken_over, 0, 3);
-	tcase_add_loop_test(tc, faults_while_taken_over, 0, 2);
+	tcase_add_loop_test(tc, power_while_set_aside, 0, FEWER(3, 1));
+	tcase_add_loop_test(tc, power_while_taken_over, 0, FEWER(3, 1));
+	tcase_add_loop_test(tc, faults_while_taken_over, 0, FEWER(2, 1));
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);

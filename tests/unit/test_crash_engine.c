@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "core/engine_int.h"
 #include "tests/unit/crashfs.h"
+#include "tests/unit/fewer.h"
 #include "tests/unit/world.h"
 
 #define CONF	"runs: {max_events: 6, max_bytes: 64KiB}\n"		\
@@ -138,7 +139,7 @@ END_TEST
 START_TEST(power_at_random)
 {
 	const char *more = getenv("LUMNID_CRASH_ROUNDS");
-	int rounds = more != NULL ? atoi(more) : 60;
+	int rounds = more != NULL ? atoi(more) : FEWER(60, 4);
 	struct rng rng;
 
 	rng_seed(&rng, 1000 + (uint64_t)_i);
@@ -150,7 +151,7 @@ END_TEST
 /* Power is lost again and again, also while recovering. */
 START_TEST(power_again_and_again)
 {
-	for (uint64_t seed = 1; seed <= 12; seed++) {
+	for (uint64_t seed = 1; seed <= FEWER(12, 2); seed++) {
 		struct world *w = begin(seed * 31 + (uint64_t)_i);
 
 		for (int crash = 0; crash < 8; crash++) {
@@ -183,7 +184,8 @@ START_TEST(faults_at_every_call)
 	enum { STEPS = 120 };
 	uint64_t calls = count_calls(11, STEPS);
 
-	for (uint64_t n = 1; n <= calls; n++) {
+	for (uint64_t n = 1 + (uint64_t)_i % FEWER(1, 4); n <= calls;
+	    n += FEWER(1, 4)) {
 		struct world *w = begin(11);
 
 		crashfs_plan(n, faults[_i].fault, faults[_i].times);
@@ -288,7 +290,7 @@ main(void)
 	tcase_add_loop_test(tc, power_again_and_again, 0, 4);
 	tcase_add_loop_test(tc, faults_at_every_call, 0, 6);
 	tcase_add_test(tc, full_disk);
-	tcase_add_loop_test(tc, power_after_kill, 0, 8);
+	tcase_add_loop_test(tc, power_after_kill, 0, FEWER(8, 2));
 run:
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);

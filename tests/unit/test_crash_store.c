@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "crashfs.h"
+#include "fewer.h"
 #include "store/journal.h"
 #include "store/spool.h"
 #include "store_help.h"
@@ -841,7 +842,7 @@ END_TEST
 /* Seeded random: many losses in one life, also while recovering. */
 START_TEST(test_random)
 {
-	uint64_t s = 1000 * (uint64_t)_i, last = s + 39;
+	uint64_t s = 1000 * (uint64_t)_i, last = s + FEWER(39, 4);
 
 	for (first_at(&s, &last); s <= last; s++) {
 		world_new(s);
@@ -882,10 +883,11 @@ START_TEST(test_faults)
 {
 	static const enum crashfs_fault faults[] = { CRASHFS_EIO,
 	    CRASHFS_ENOSPC, CRASHFS_EINTR, CRASHFS_SHORT };
-	uint64_t n = 1, calls = 1;
+	uint64_t n = 1, calls = UINT64_MAX;
 
+	n += (uint64_t)_i % FEWER(1, 4);
 	first_at(&n, &calls);
-	for (; n <= calls; n++) {
+	for (; n <= calls; n += FEWER(1, 4)) {
 		world_new(77);
 		snprintf(w.trail, sizeof w.trail, "fault %d at %" PRIu64, _i,
 		    n);
@@ -908,7 +910,7 @@ END_TEST
 /* A failed fdatasync, and the power goes soon after. */
 START_TEST(test_fault_then_power)
 {
-	uint64_t seed = 0, last = 299;
+	uint64_t seed = 0, last = FEWER(299, 40);
 
 	for (first_at(&seed, &last); seed <= last; seed++) {
 		world_new(seed + 5000);
@@ -935,7 +937,7 @@ END_TEST
 /* A disk that is full: nothing promised is lost, delivering goes on. */
 START_TEST(test_full)
 {
-	for (uint64_t seed = 0; seed < 60; seed++) {
+	for (uint64_t seed = 0; seed < FEWER(60, 10); seed++) {
 		world_new(seed + 9000);
 		snprintf(w.trail, sizeof w.trail, "full seed %" PRIu64, seed);
 		must(start() == 0, "first start\n");
@@ -971,7 +973,7 @@ main(void)
 		const TTest	*test;
 		int		rounds;
 	} cases[] = {
-		{ "every_call", test_every_call, 3 },
+		{ "every_call", test_every_call, FEWER(3, 1) },
 		{ "random", test_random, 4 },
 		{ "faults", test_faults, 8 },
 		{ "fault_then_power", test_fault_then_power, 1 },
