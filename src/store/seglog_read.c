@@ -305,6 +305,9 @@ seglog_head(struct seglog *l, struct seglog_pos at, uint8_t *ret_type,
 	if (n > info.size - at.off)
 		n = (size_t)(info.size - at.off);
 	r = read_bytes(l, fd, at, at.off, rec, n, why);
+	/* A crash may have taken the padding of the last record. */
+	for (int i = 1; i < SEG_ALIGN && r == -ENODATA && n > SEG_HEAD_LEN; i++)
+		r = read_bytes(l, fd, at, at.off, rec, --n, why);
 	if (r < 0)
 		return r;
 	if (!seg_head_unpack(h, at.off, rec, ret_type, ret_len) ||

@@ -218,6 +218,9 @@ next_resync(struct spool *sp, struct spool_cursor *c, uint64_t end,
 
 	if (r < 0)
 		return r;
+	/* One that cannot be read there is passed over: never stand still. */
+	if (r == 1 && off <= c->off)
+		off = c->off + SEG_ALIGN;
 	c->off = r == 1 ? off : (uint32_t)end;
 	return 0;
 }
