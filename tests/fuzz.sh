@@ -6,11 +6,12 @@
 #                           --enable-fuzzers, so long; findings stay in
 #                           tests/fuzz/found of the build directory
 #
-# With AFL++: configure CC=afl-clang-fast --enable-fuzzers --with-sanitizers=no,
-# then "make fuzzers"; afl-clang-fast links its own driver of
-# LLVMFuzzerTestOneInput(), in persistent mode, for -fsanitize=fuzzer:
+# With AFL++ (Debian's afl++): configure CC=afl-clang-fast --enable-fuzzers, then
+# "make fuzzers", which has ASan and UBSan in it, too; afl-clang-fast links its
+# own driver of LLVMFuzzerTestOneInput(), in persistent mode, for
+# -fsanitize=fuzzer:
 #
-#   afl-fuzz -i tests/fuzz/corpus/NAME -o found -- tests/fuzz/fuzz_NAME
+#   afl-fuzz -i SOURCE/tests/fuzz/corpus/NAME -o found -- tests/fuzz/fuzz_NAME
 set -u
 
 corpus=$LUMNID_SOURCE/tests/fuzz/corpus
