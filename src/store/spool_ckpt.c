@@ -10,6 +10,7 @@
 #include "store/spool_int.h"
 
 #define CKPT_LEN	192
+#define CKPT_BATCHES	(1u << 20)	/* a segment that says more lies */
 #define CKPT_SEG	72
 #define CKPT_VOID	8
 #define CKPT_PART	20
@@ -113,7 +114,7 @@ spool_ckpt_sound(const uint8_t *p, size_t len)
 		batches = le_get32(p + 4);
 		waiting = le_get32(p + 8);
 		bits = le_get32(p + 12);
-		if (waiting > batches || (bits != 0 && bits !=
+		if (waiting > batches || batches > CKPT_BATCHES || (bits != 0 && bits !=
 		    (batches - 1) / 8 + 1) || bits > len - CKPT_SEG)
 			return false;
 		p += CKPT_SEG + bits;
