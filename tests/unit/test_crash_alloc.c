@@ -10,7 +10,9 @@
  *
  * The program has a buf.c of its own, whose realloc() is alloc_realloc(), and
  * is linked so that calls of mem_*() from the code under test come here
- * (ld --wrap); those of the test itself go to the real ones.
+ * (ld --wrap); those of the test itself go to the real ones. What zstd and
+ * xxHash allocate fails in turn, too: malloc() and calloc() are the program's
+ * own, and look at who calls. (Sanitizers have theirs, so not with them.)
  */
 #undef mem_alloc
 #undef mem_zalloc
@@ -21,6 +23,7 @@
 #undef batch_unpack
 
 #include <check.h>
+#include <link.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +32,7 @@
 #include "base/log.h"
 #include "core/engine_int.h"
 #include "tests/unit/crashfs.h"
+#include "tests/unit/fewer.h"
 #include "tests/unit/world.h"
 
 #define CONF	"runs: {max_events: 6, max_bytes: 64KiB}\n"		\
@@ -50,6 +54,7 @@ void	*__wrap_mem_zalloc(size_t);
 void	*__wrap_mem_grow(void *, size_t, size_t);
 char	*__wrap_mem_strdup(const char *);
 void	*__wrap_mem_dup(const void *, size_t);
+void	__wrap_fatal(const char *, ...) __attribute__((noreturn));
 void	*alloc_realloc(void *, size_t);
 int	world_batch_unpack(const void *, size_t, struct buf *, struct why *);
 const char *__asan_default_options(void);
@@ -110,6 +115,70 @@ alloc_realloc(void *p, size_t n)
 		return NULL;
 	return realloc(p, n);
 }
+
+/* fatal() is the end of the process. */
+void
+__wrap_fatal(const char *fmt, ...)
+{
+	if (fail_at == 0)
+		abort();
+	siglongjmp(died, 1);
+}
+
+static struct lib {
+	uintptr_t	from, to;
+}			libs[2];
+static size_t		libs_n;
+static uint64_t		lib_allocs;	/* made by libraries in all */
+
+static int
+lib_find(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	if (strstr(info->dlpi_name, "libzstd.so") == NULL &&
+	    strstr(info->dlpi_name, "libxxhash.so") == NULL)
+		return 0;
+	for (int i = 0; i < info->dlpi_phnum && libs_n < NELEM(libs); i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) != 0) {
+			uintptr_t at = info->dlpi_addr + p->p_vaddr;
+			libs[libs_n++] = (struct lib){ at, at + p->p_memsz };
+		}
+	}
+	return 0;
+}
+
+#if FEWER(1, 0)
+void	*__libc_malloc(size_t);
+void	*__libc_calloc(size_t, size_t);
+
+/* Is it a library that asks, and does this one fail? */
+static bool
+lib_fails(const void *caller)
+{
+	for (size_t i = 0; i < libs_n; i++)
+		if ((uintptr_t)caller >= libs[i].from &&
+		    (uintptr_t)caller < libs[i].to) {
+			lib_allocs++;
+			return ++allocs == fail_at;
+		}
+	return false;
+}
+
+void *
+malloc(size_t n)
+{
+	return lib_fails(__builtin_return_address(0)) ? NULL :
+	    __libc_malloc(n);
+}
+
+void *
+calloc(size_t n, size_t size)
+{
+	return lib_fails(__builtin_return_address(0)) ? NULL :
+	    __libc_calloc(n, size);
+}
+#endif
 
 /* What the test itself unpacks finds memory. */
 int
@@ -229,6 +298,7 @@ START_TEST(test_every_allocation)
 	while (run_one((uint64_t)_i + 1, n))
 		n++;
 	ck_assert_uint_gt(n, 100);
+	ck_assert(lib_allocs > 0 || FEWER(0, 1));
 }
 END_TEST
 
@@ -238,6 +308,7 @@ main(void)
 	Suite *s = suite_create("crash_alloc");
 	TCase *tc = tcase_create("all");
 
+	(void)dl_iterate_phdr(lib_find, NULL);
 	tcase_set_timeout(tc, 600);
 	tcase_add_loop_test(tc, test_every_allocation, 0, 2);
 	suite_add_tcase(s, tc);
