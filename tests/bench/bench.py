@@ -30,6 +30,9 @@ sys.path.insert(0, os.path.dirname(__file__))
 import rows  # noqa: E402
 
 
+LATE = 10 * 60      # seconds
+
+
 class Settings:
     """How much of everything."""
 
@@ -42,6 +45,16 @@ class Settings:
         self.seconds = 4 if quick else 10
         self.shrink = 8 if quick else 1         # of what fills memory
         self.begun = time.monotonic()
+
+    def times(self, n):
+        """0 to n - 1, but on a machine that is busy or slow no more than 0,
+        that all rows have an end."""
+        yield 0
+        for rep in range(1, n):
+            if time.monotonic() - self.begun > LATE:
+                self.say("late: no more repetitions")
+                return
+            yield rep
 
     def say(self, text):
         print(f"[{time.monotonic() - self.begun:6.1f} s] {text}",

@@ -24,7 +24,7 @@ def full_speed(b):
     """CPU, events a second and memory at full speed, each zstd level."""
     for level in (1, 3):
         runs = {"floor": [], "ack": [], "never": []}
-        for rep in range(b.reps):
+        for rep in b.times(b.reps):
             # In turn, and each repetition in another order.
             order = list(runs)[rep % 3:] + list(runs)[:rep % 3]
             for name in order:
@@ -79,7 +79,7 @@ def request(b):
     what libcurl and the kernel ask for as many bytes, in the same minute."""
     for connections in (4, 1):
         us = {"lumnid": [], "curl": [], "kernel": []}
-        for _ in range(b.reps):
+        for _ in b.times(b.reps):
             with s.world("request") as w:
                 w.start_upstream().kill()
                 daemon = w.start_lumnid(connections=connections,
@@ -211,7 +211,7 @@ def rates(b):
         cpu = {"floor": [], "lumnid": []}
         woken = {"floor": [], "lumnid": []}
         sync = []
-        for rep in range(b.few):
+        for rep in b.times(b.few):
             for what in sorted(cpu, reverse=bool(rep % 2)):
                 us, sync_us, slept = rate_of(what, rate, int(rate * seconds))
                 cpu[what].append(us)
@@ -280,7 +280,7 @@ def fdatasync_ms(where):
 def latency(b):
     """From the write of a run's last event to the request's arrival."""
     p50, p99, sync50, sync99 = [], [], [], []
-    for _ in range(b.few):
+    for _ in b.times(b.few):
         with s.world("latency") as w:
             up = w.start_upstream()
             w.start_lumnid()
