@@ -92,6 +92,20 @@ spool_on_checkpoint(void *arg, uint32_t segno, struct buf *out)
 	}
 }
 
+/* Do the bits say as many as the numbers do? */
+static bool
+ckpt_bits_fit(const uint8_t *bits, uint32_t len, uint32_t batches,
+    uint32_t waiting)
+{
+	uint32_t done = 0;
+
+	if (len == 0)
+		return waiting == 0 || waiting == batches;
+	for (uint32_t i = 0; i < len; i++)
+		done += (uint32_t)__builtin_popcount(bits[i]);
+	return done == batches - waiting;
+}
+
 bool
 spool_ckpt_sound(const uint8_t *p, size_t len)
 {
@@ -115,7 +129,8 @@ spool_ckpt_sound(const uint8_t *p, size_t len)
 		waiting = le_get32(p + 8);
 		bits = le_get32(p + 12);
 		if (waiting > batches || batches > CKPT_BATCHES || (bits != 0 && bits !=
-		    (batches - 1) / 8 + 1) || bits > len - CKPT_SEG)
+		    (batches - 1) / 8 + 1) || bits > len - CKPT_SEG ||
+		    !ckpt_bits_fit(p + CKPT_SEG, bits, batches, waiting))
 			return false;
 		p += CKPT_SEG + bits;
 		len -= CKPT_SEG + bits;

@@ -206,7 +206,7 @@ scan_mark(struct opening *o, const struct spool_mark *m)
 		return;
 	if (lost)
 		scan_mark_of_lost(o->sp, sg, m);
-	if (sg->waiting > 0)
+	if (sg->waiting > 0 && m->index < sg->batches)
 		spool_apply(o->sp, sg, m);
 }
 

@@ -165,6 +165,9 @@ next_lost(struct spool *sp, uint32_t segno, const struct spool_cursor *c,
 		ev = by = 0;
 	for (uint32_t i = c->index; i < to; i++) {
 		sg = spool_seg_find(sp, segno);
+		/* A checkpoint that lies: it told of fewer. */
+		if (i >= sg->batches || sg->waiting == 0)
+			return;
 		if (spool_seg_is_done(sg, i))
 			continue;
 		part = spool_part_get(sp, segno, i);
