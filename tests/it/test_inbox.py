@@ -259,7 +259,7 @@ def test_crash_before_the_file_is_gone(t):
 def test_delivered_and_back(t):
     """The power went before the file's removal was on the disk, and after its
     record was delivered: it was taken a second time."""
-    t.upstream()
+    t.upstream(dedupe=True)
     ctl(t, "change", "-q", "-k", "code", "-r", "git:1", "--spool-dir",
         inbox(t))
     (name,) = os.listdir(os.path.join(inbox(t), "new"))
