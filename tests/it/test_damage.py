@@ -57,6 +57,17 @@ def check_spool(t, data):
     return done.returncode, done.stdout
 
 
+def counted(path):
+    """Is there a COUNT (5) behind the last EVENT (2) of a journal's segment?"""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, types = 64, []
+    while at + 16 < len(data) and data[at + 4] in range(1, 6):
+        types.append(data[at + 4])
+        at += (16 + int.from_bytes(data[at:at + 4], "little") + 7) & ~7
+    return 5 in types and types[::-1].index(5) < types[::-1].index(2)
+
+
 def prepare(t):
     """A directory with several segments of open events and of batches that
     wait, as a SIGKILL leaves it."""
@@ -82,9 +93,8 @@ def prepare(t):
         os.path.join(t.dir, "data"), "spool")) >= 2, context=t.logs)
     # Within a second the journal is told how many events there are.
     newest = segments(os.path.join(t.dir, "data"), "journal")[-1]
-    size = os.path.getsize(newest)
-    wait_for("the count of the events", lambda: os.path.getsize(newest) >
-             size, context=t.logs)
+    wait_for("the count of the events", lambda: counted(newest),
+             context=t.logs)
     t.daemon.kill()
     pristine = os.path.join(t.dir, "pristine")
     shutil.copytree(os.path.join(t.dir, "data"), pristine)
