@@ -184,7 +184,8 @@ scan_mark(struct opening *o, const struct spool_mark *m)
 	struct spool_seg *sg = spool_seg_find(o->sp, m->segno);
 	bool lost = false;
 
-	if (sg == NULL || (m->index < sg->done_cap &&
+	/* No segment has a million batches: such a mark lies. */
+	if (sg == NULL || m->index >= 1u << 20 || (m->index < sg->done_cap &&
 	    (sg->done[m->index / 8] & 1u << m->index % 8) != 0))
 		return;
 	if (m->index >= sg->batches) {
