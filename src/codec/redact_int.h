@@ -214,6 +214,38 @@ enum redact_result redact_text(struct redact_run *, int level,
 	    const uint8_t *, size_t, const struct redact_live *, int depth,
 	    const struct buf **ret);
 
+/* --- redact_scan.c: the words of JSON, in s[0..n), from `at` on --- */
+
+struct redact_quoted {
+	const uint8_t	*p;		/* its text */
+	size_t		 n;
+	size_t		 end;		/* in s, behind its quote */
+	bool		 escaped;	/* in s it has escapes */
+};
+
+bool	redact_scan_is_quote(uint8_t);
+/* The first that is no blank. */
+size_t	redact_scan_blank(const uint8_t *s, size_t n, size_t at);
+/*
+ * Read the string whose quote is at `at`. One that has no end ends with the
+ * text. Its text is in place, or, where it has escapes, all of `plain`, whose
+ * error is to be looked at then.
+ */
+struct redact_quoted redact_scan_quoted(const uint8_t *s, size_t n, size_t at,
+	    struct buf *plain);
+/* The text of p[0..n) without its escapes, at the end of the buffer. */
+void	redact_scan_unescape(struct buf *, const uint8_t *p, size_t n);
+/* The end of a bare word or number. */
+size_t	redact_scan_bare(const uint8_t *s, size_t n, size_t at);
+/* The end of the string whose quote is at `at`. */
+size_t	redact_scan_skip_string(const uint8_t *s, size_t n, size_t at);
+/*
+ * The end of any value, however deep; for a rule that takes it whole. What
+ * has no end, or is nothing that JSON knows, ends before the next comma or
+ * bracket that is not its own, or with the text.
+ */
+size_t	redact_scan_skip(const uint8_t *s, size_t n, size_t at);
+
 /* --- redact_walk.c: JSON --- */
 
 /*

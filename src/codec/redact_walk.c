@@ -102,216 +102,16 @@ walk_put_string(struct walk *w, size_t from, size_t to, const struct buf *text)
 
 /* --- input ----------------------------------------------------------------- */
 
-static size_t
-walk_blank(const struct walk *w, size_t at)
-{
-	while (at < w->n && (w->s[at] == ' ' || w->s[at] == '\n' ||
-	    w->s[at] == '\r' || w->s[at] == '\t'))
-		at++;
-	return at;
-}
-
-static bool
-walk_is_quote(uint8_t c)
-{
-	return c == '"' || c == '\'';
-}
-
-/* A string's text, its end, and whether a backslash is in it. */
-struct quoted {
-	const uint8_t	*p;
-	size_t		 n;
-	size_t		 end;	/* in s, behind its quote */
-};
-
-/* Four letters of hex, or -1. */
-static int32_t
-walk_hex4(const uint8_t *p, size_t n)
-{
-	int32_t v = 0;
-
-	if (n < 4)
-		return -1;
-	for (int i = 0; i < 4; i++) {
-		uint8_t c = p[i];
-		if (c >= '0' && c <= '9')
-			v = v * 16 + (c - '0');
-		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-			v = v * 16 + ((c | 0x20) - 'a' + 10);
-		else
-			return -1;
-	}
-	return v;
-}
-
-static void
-walk_put_utf8(struct buf *b, uint32_t cp)
-{
-	if (cp < 0x80) {
-		buf_putc(b, (char)cp);
-	} else if (cp < 0x800) {
-		buf_putc(b, (char)(0xc0 | cp >> 6));
-		buf_putc(b, (char)(0x80 | (cp & 0x3f)));
-	} else if (cp < 0x10000) {
-		buf_putc(b, (char)(0xe0 | cp >> 12));
-		buf_putc(b, (char)(0x80 | (cp >> 6 & 0x3f)));
-		buf_putc(b, (char)(0x80 | (cp & 0x3f)));
-	} else {
-		buf_putc(b, (char)(0xf0 | cp >> 18));
-		buf_putc(b, (char)(0x80 | (cp >> 12 & 0x3f)));
-		buf_putc(b, (char)(0x80 | (cp >> 6 & 0x3f)));
-		buf_putc(b, (char)(0x80 | (cp & 0x3f)));
-	}
-}
-
-/* \uXXXX, of which p is behind the u; returns the letters used. */
-static size_t
-walk_unicode(struct buf *b, const uint8_t *p, size_t n)
-{
-	int32_t hi = walk_hex4(p, n);
-
-	if (hi < 0) {
-		buf_putc(b, 'u');
-		return 0;
-	}
-	if (hi < 0xd800 || hi > 0xdfff) {
-		walk_put_utf8(b, (uint32_t)hi);
-		return 4;
-	}
-	int32_t lo = n >= 10 && p[4] == '\\' && p[5] == 'u' ?
-	    walk_hex4(p + 6, n - 6) : -1;
-	if (hi < 0xdc00 && lo >= 0xdc00 && lo <= 0xdfff) {
-		walk_put_utf8(b, 0x10000 + (((uint32_t)hi & 0x3ff) << 10) +
-		    ((uint32_t)lo & 0x3ff));
-		return 10;
-	}
-	walk_put_utf8(b, 0xfffd);	/* half a pair */
-	return 4;
-}
-
-/* The text of p[0..n) without its escapes, at the end of b. */
-static void
-walk_unescape(struct buf *b, const uint8_t *p, size_t n)
-{
-	static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-
-	while (n > 0) {
-		const uint8_t *slash = memchr(p, '\\', n);
-		size_t k = slash != NULL ? (size_t)(slash - p) : n;
-		buf_put(b, p, k);
-		p += k;
-		n -= k;
-		if (n < 2) {
-			buf_put(b, p, n);	/* a last backslash */
-			return;
-		}
-		uint8_t c = p[1];
-		p += 2;
-		n -= 2;
-		const char *known = c != 0 ? strchr(from, c) : NULL;
-		if (c == 'u') {
-			k = walk_unicode(b, p, n);
-			p += k;
-			n -= k;
-		} else {
-			buf_putc(b, known != NULL ? to[known - from] :
-			    (char)c);
-		}
-	}
-}
-
-/*
- * Read the string whose quote is at `at`. One that has no end ends with the
- * text. Its text is in place, or in the memory of this level.
- */
-static struct quoted
+/* The string whose quote is at `at`; its text is valid until the next. */
+static struct redact_quoted
 walk_quoted(struct walk *w, size_t at)
 {
-	const uint8_t quote = w->s[at];
-	const size_t from = at + 1;
-	bool escaped = false;
-	struct quoted q;
+	struct buf *plain = &w->run->level[w->level].plain;
 
-	for (at = from; at < w->n;) {
-		const uint8_t *p = memchr(w->s + at, quote, w->n - at);
-		size_t end = p != NULL ? (size_t)(p - w->s) : w->n;
-		size_t slash = end;
-		/* An odd number of them before the quote, and it is none. */
-		while (slash > at && w->s[slash - 1] == '\\')
-			slash--;
-		if (!escaped && memchr(w->s + at, '\\', end - at) != NULL)
-			escaped = true;
-		at = end;
-		if (p == NULL || (end - slash) % 2 == 0)
-			break;
-		at = end + 1;
-	}
-	if (at > w->n)
-		at = w->n;
-	q.p = w->s + from;
-	q.n = at - from;
-	q.end = at < w->n ? at + 1 : w->n;
-	if (escaped) {
-		struct buf *b = &w->run->level[w->level].plain;
-		buf_reset(b, SIZE_MAX);
-		walk_unescape(b, q.p, q.n);
-		if (buf_error(b) != 0)
-			w->run->error = buf_error(b);
-		q.p = b->data != NULL ? b->data : w->s;
-		q.n = b->len;
-	}
+	struct redact_quoted q = redact_scan_quoted(w->s, w->n, at, plain);
+	if (q.escaped && buf_error(plain) != 0)
+		w->run->error = buf_error(plain);
 	return q;
-}
-
-/* The end of a bare word or number. */
-static size_t
-walk_bare(const struct walk *w, size_t at)
-{
-	while (at < w->n && strchr(",:]}[{\"' \t\r\n", w->s[at]) == NULL)
-		at++;
-	return at;
-}
-
-/* The end of the string whose quote is at `at`. */
-static size_t
-walk_skip_string(const struct walk *w, size_t at)
-{
-	const uint8_t quote = w->s[at];
-
-	for (at++; at < w->n && w->s[at] != quote; at++)
-		at += w->s[at] == '\\';
-	return at < w->n ? at + 1 : w->n;
-}
-
-/*
- * The end of any value, however deep; for a rule that takes it whole. What
- * has no end, or is nothing that JSON knows, ends before the next comma or
- * bracket that is not its own, or with the text.
- */
-static size_t
-walk_skip(const struct walk *w, size_t at)
-{
-	size_t open = 0;
-
-	for (; at < w->n; at++) {
-		uint8_t c = w->s[at];
-		if (walk_is_quote(c)) {
-			at = walk_skip_string(w, at);
-			if (open == 0)
-				return at;
-			at--;
-		} else if (c == '{' || c == '[' || c == '(') {
-			open++;
-		} else if (c == '}' || c == ']' || (c == ')' && open > 0)) {
-			if (open == 0)
-				return at;
-			if (--open == 0)
-				return at + 1;
-		} else if (c == ',' && open == 0) {
-			return at;
-		}
-	}
-	return w->n;
 }
 
 /* --- values ---------------------------------------------------------------- */
@@ -320,22 +120,22 @@ walk_skip(const struct walk *w, size_t at)
 static enum walk_result
 walk_take(struct walk *w, size_t at, const struct redact_act *act)
 {
-	size_t end = walk_skip(w, at);
+	size_t end = redact_scan_skip(w->s, w->n, at);
 
 	w->at = end;
 	if (act->action == REDACT_REMOVE) {
 		w->run->counts[act->name].hits++;
 		return WALK_GONE;
 	}
-	if (at < w->n && walk_is_quote(w->s[at])) {
-		struct quoted q = walk_quoted(w, at);
+	if (at < w->n && redact_scan_is_quote(w->s[at])) {
+		struct redact_quoted q = walk_quoted(w, at);
 		if (redact_is_token(w->run, *act, q.p, q.n))
 			w->run->counts[act->name].hits++;
 		else
 			walk_token(w, *act, at, end, q.p, q.n);
 		return WALK_OK;
 	}
-	while (end > at && walk_blank(w, end - 1) >= end)
+	while (end > at && redact_scan_blank(w->s, w->n, end - 1) >= end)
 		end--;		/* blanks belong to nobody */
 	walk_token(w, *act, at, end, w->s + at, end - at);
 	return WALK_OK;
@@ -344,7 +144,7 @@ walk_take(struct walk *w, size_t at, const struct redact_act *act)
 static enum walk_result
 walk_string(struct walk *w, const struct place *pl)
 {
-	struct quoted q = walk_quoted(w, w->at);
+	struct redact_quoted q = walk_quoted(w, w->at);
 	const struct buf *text;
 	size_t from = w->at;
 
@@ -398,7 +198,7 @@ static enum walk_result
 walk_scalar(struct walk *w)
 {
 	const struct redact *set = w->run->set;
-	size_t from = w->at, end = walk_bare(w, from);
+	size_t from = w->at, end = redact_scan_bare(w->s, w->n, from);
 
 	if (end == from)
 		return WALK_BAD;
@@ -419,7 +219,7 @@ walk_array(struct walk *w, const struct place *pl)
 
 	w->at++;
 	for (size_t i = 0;; i++) {
-		w->at = walk_blank(w, w->at);
+		w->at = redact_scan_blank(w->s, w->n, w->at);
 		if (w->at == w->n)
 			return WALK_BAD;
 		if (w->s[w->at] == ']') {
@@ -429,7 +229,7 @@ walk_array(struct walk *w, const struct place *pl)
 		if (i > 0) {
 			if (w->s[w->at] != ',')
 				return WALK_BAD;
-			w->at = walk_blank(w, w->at + 1);
+			w->at = redact_scan_blank(w->s, w->n, w->at + 1);
 			if (w->at == w->n)
 				return WALK_BAD;
 		}
@@ -462,14 +262,15 @@ walk_is_key_letter(uint8_t c)
 
 /* A key without quotes, as JavaScript prints its objects. */
 static bool
-walk_bare_key(const struct walk *w, size_t at, struct quoted *ret)
+walk_bare_key(const struct walk *w, size_t at, struct redact_quoted *ret)
 {
 	size_t end = at;
 
 	while (end < w->n && walk_is_key_letter(w->s[end]))
 		end++;
-	*ret = (struct quoted){ w->s + at, end - at, end };
-	end = walk_blank(w, end);
+	*ret = (struct redact_quoted){ .p = w->s + at, .n = end - at,
+	    .end = end };
+	end = redact_scan_blank(w->s, w->n, end);
 	return ret->n > 0 && end < w->n && w->s[end] == ':';
 }
 
@@ -482,9 +283,9 @@ walk_key(struct walk *w, const struct place *pl, struct place *child,
 	const struct redact_act *act = NULL;
 	const struct buf *text;
 	size_t from = w->at;
-	struct quoted q;
+	struct redact_quoted q;
 
-	if (walk_is_quote(w->s[from]))
+	if (redact_scan_is_quote(w->s[from]))
 		q = walk_quoted(w, from);
 	else if (!walk_bare_key(w, from, &q))
 		return WALK_BAD;
@@ -524,12 +325,12 @@ walk_pair(struct walk *w, const struct place *pl)
 	enum walk_result key = walk_key(w, pl, &child, &act);
 	if (key == WALK_BAD)
 		return key;
-	w->at = walk_blank(w, w->at);
+	w->at = redact_scan_blank(w->s, w->n, w->at);
 	if (w->at == w->n || w->s[w->at] != ':')
 		return WALK_BAD;
-	w->at = walk_blank(w, w->at + 1);
+	w->at = redact_scan_blank(w->s, w->n, w->at + 1);
 	if (key == WALK_GONE) {
-		w->at = walk_skip(w, w->at);
+		w->at = redact_scan_skip(w->s, w->n, w->at);
 		return key;
 	}
 	if (w->at == w->n)
@@ -549,7 +350,7 @@ walk_object(struct walk *w, const struct place *pl)
 
 	w->at++;
 	for (size_t i = 0;; i++) {
-		w->at = walk_blank(w, w->at);
+		w->at = redact_scan_blank(w->s, w->n, w->at);
 		if (w->at == w->n)
 			return WALK_BAD;
 		if (w->s[w->at] == '}') {
@@ -562,7 +363,7 @@ walk_object(struct walk *w, const struct place *pl)
 				return WALK_BAD;
 			if (kept == 0)
 				walk_cut(w, comma, comma + 1);
-			w->at = walk_blank(w, comma + 1);
+			w->at = redact_scan_blank(w->s, w->n, comma + 1);
 			if (w->at == w->n)
 				return WALK_BAD;
 		}
@@ -590,7 +391,7 @@ walk_value(struct walk *w, const struct place *pl)
 	enum walk_result r;
 	uint8_t c = w->s[w->at];
 
-	if (walk_is_quote(c))
+	if (redact_scan_is_quote(c))
 		return walk_string(w, pl);
 	if (c != '{' && c != '[')
 		return walk_scalar(w);
@@ -608,13 +409,13 @@ walk_value(struct walk *w, const struct place *pl)
 static bool
 walk_looks(const struct walk *w, size_t at)
 {
-	size_t next = walk_blank(w, at + 1);
-	struct quoted q;
+	size_t next = redact_scan_blank(w->s, w->n, at + 1);
+	struct redact_quoted q;
 
 	if (next == w->n)
 		return false;
 	uint8_t c = w->s[next];
-	if (walk_is_quote(c))
+	if (redact_scan_is_quote(c))
 		return true;
 	if (w->s[at] == '{')
 		return walk_bare_key(w, next, &q);
@@ -638,7 +439,7 @@ walk_escaped(struct walk *w, const struct place *pl)
 	end = end < w->n ? end : w->n;
 	w->at = end;
 	buf_reset(plain, SIZE_MAX);
-	walk_unescape(plain, w->s + from, end - from);
+	redact_scan_unescape(plain, w->s + from, end - from);
 	if (buf_error(plain) != 0) {
 		w->run->error = buf_error(plain);
 		return WALK_OK;
@@ -667,11 +468,11 @@ walk_stray(struct walk *w, size_t at)
 	const struct redact *set = w->run->set;
 	const struct redact_act *act;
 	uint8_t before = at > 0 ? w->s[at - 1] : 0;
-	struct quoted q;
+	struct redact_quoted q;
 
 	if (set->keys_n + set->globs_n + set->paths_n == 0)
 		return false;
-	if (walk_is_quote(w->s[at])) {
+	if (redact_scan_is_quote(w->s[at])) {
 		if (before == '\\')
 			return false;
 		q = walk_quoted(w, at);
@@ -679,12 +480,12 @@ walk_stray(struct walk *w, size_t at)
 	    walk_is_key_letter(before) || !walk_bare_key(w, at, &q)) {
 		return false;
 	}
-	size_t colon = walk_blank(w, q.end);
+	size_t colon = redact_scan_blank(w->s, w->n, q.end);
 	if (colon == w->n || w->s[colon] != ':' ||
 	    (act = redact_stray_rule(set, &w->lost->live, w->lost->depth,
 	    q.p, q.n)) == NULL)
 		return false;
-	size_t value = walk_blank(w, colon + 1);
+	size_t value = redact_scan_blank(w->s, w->n, colon + 1);
 	if (value == w->n)
 		return false;
 	if (walk_take(w, value, act) == WALK_GONE)
@@ -696,7 +497,7 @@ walk_stray(struct walk *w, size_t at)
 static enum walk_result
 walk_through(struct walk *w, const struct place *pl)
 {
-	size_t at = walk_blank(w, 0);
+	size_t at = redact_scan_blank(w->s, w->n, 0);
 	enum walk_result r;
 
 	/* All of it may be a string of JSON, with JSON in it. */
@@ -722,7 +523,7 @@ walk_through(struct walk *w, const struct place *pl)
 			at++;
 			continue;
 		}
-		size_t next = walk_blank(w, at + 1);
+		size_t next = redact_scan_blank(w->s, w->n, at + 1);
 		w->at = at;
 		if (next < w->n && w->s[next] == '\\')
 			r = walk_escaped(w, pl);
