@@ -99,19 +99,34 @@ sync_main(void *arg)
 	return NULL;
 }
 
+/* What has been told since the last look? */
+static void
+sync_take(struct sync *sy, bool *ret_ended, bool *ret_part)
+{
+	/* In this order: a round that has ended has told its part before. */
+	*ret_ended = atomic_exchange(&sy->ended, false);
+	*ret_part = atomic_exchange(&sy->part, false);
+}
+
 static void
 on_round_end(evutil_socket_t fd, short what, void *arg)
 {
 	struct sync *sy = arg;
-	/* In this order: a round that has ended has told its part before. */
-	bool ended = atomic_exchange(&sy->ended, false);
-	bool part = atomic_exchange(&sy->part, false);
+	bool ended, part;
 	uint64_t n;
 
+	sync_take(sy, &ended, &part);
 	if (!ended && !part) {
-		/* libevent without epoll knows no edges, and comes again. */
+		/*
+		 * One look has met two edges; or libevent without epoll knows
+		 * no edges, and would come again. A round that ended since the
+		 * look may have its edge read away here, and nothing else
+		 * would ever tell of it: so look once more.
+		 */
 		(void)!read(sy->eventfd, &n, sizeof n);
-		return;
+		sync_take(sy, &ended, &part);
+		if (!ended && !part)
+			return;
 	}
 	loop_wake(sy->loop);
 	if (part)

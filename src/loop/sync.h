@@ -19,7 +19,8 @@ void	sync_free(struct sync *);
 
 /*
  * Begin a round; the set is copied, its fds stay open until its end. Returns 0
- * or -EBUSY. engine_sync_part() and engine_sync_end() come from the loop, never from within.
+ * or -EBUSY. engine_sync_part() and engine_sync_end() come from the loop, never
+ * from within.
  */
 int	sync_start(struct sync *, const struct seglog_sync *) MUSTUSE;
 
