@@ -176,9 +176,9 @@ struct spool_cursor {
 int	spool_next(struct spool *, struct spool_cursor *, struct spool_ref *,
 	    struct why *) MUSTUSE;
 /*
- * Walk all batches that the files have, also those that are done, and tell fn
- * of each. The cursor as of spool_next(); at most `steps` records at a call.
- * What is damaged is passed over, and set aside by nobody.
+ * Walk all batches that the files have whole, also those that are done, and
+ * tell fn of each. The cursor as of spool_next(); at most `steps` records at a
+ * call, fewer of long ones. What is damaged is passed over.
  * Returns 1: call again; 0: that was all; -errno of a read: the cursor stays.
  */
 int	spool_each(struct spool *, struct spool_cursor *, unsigned steps,

@@ -19,6 +19,8 @@
 #define SPOOL_F_ZSTD	1u	/* of a batch */
 #define SPOOL_F_BACK	1u	/* of a mark */
 
+#define EACH_STEP_BYTES	4096u	/* of a body that is checked: one step more */
+
 /* --- descriptions ---------------------------------------------------------- */
 
 static uint64_t
@@ -386,8 +388,18 @@ spool_each(struct spool *sp, struct spool_cursor *c, unsigned steps,
 		}
 		if (r < 0)
 			return r;
-		if (type == SPOOL_REC_BATCH &&
-		    spool_desc_unpack(&d, pos, peek, n))
+		bool told = type == SPOOL_REC_BATCH &&
+		    spool_desc_unpack(&d, pos, peek, n);
+		/* A description may be whole, and its body torn. */
+		if (told) {
+			unsigned more = len / EACH_STEP_BYTES;
+
+			r = seglog_verify(sp->log, pos, why);
+			if (r < 0 && r != -EBADMSG)
+				return r;
+			steps -= more < steps ? more : steps - 1;
+		}
+		if (told && r == 0)
 			fn(arg, &d.b);
 		c->off += (uint32_t)seg_record_size(len);
 	}
