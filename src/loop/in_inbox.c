@@ -72,6 +72,8 @@ struct in_inbox {
 	 */
 	struct inbox_name	 doubtful[IN_INBOX_BATCH];
 	size_t			 doubtful_n;
+	/* The next start will look for the records of some of them. */
+	bool			 owed;
 	struct log_limit	 limit;
 };
 
@@ -159,12 +161,27 @@ in_inbox_open(struct in_inbox *in)
 	/* Another inbox may have files of a lumnid before. */
 	in->leftovers = in->unsynced = true;
 	in->doubtful_n = 0;
+	in->owed = false;
 	engine_hold_drops(loop_engine(in->loop), true);
 	in_inbox_watch(in);
 	return true;
 }
 
 /* --- one file -------------------------------------------------------------- */
+
+/* Do not look at a file of cur/ again, or it could be taken twice. */
+static void
+in_inbox_leave(struct in_inbox *in, const char *name)
+{
+	if (in->doubtful_n == IN_INBOX_BATCH) {
+		in->stopping = true;
+		in_inbox_fault(in, "leave", "too many files of cur/ can "
+		    "neither be taken nor go: until the next start no more "
+		    "are taken");
+		return;
+	}
+	memmove(in->doubtful[in->doubtful_n++].s, name, strlen(name) + 1);
+}
 
 /* Set a file in cur/ aside, with the reason beside it. */
 static void
@@ -183,9 +200,13 @@ in_inbox_set_aside(struct in_inbox *in, const char *name, const char *reason)
 		(void)!dprintf(fd, "%s\n", reason);
 		(void)close(fd);
 	}
-	if (renameat(in->dir.cur, name, in->dir.bad, name) < 0)
-		in_inbox_fault(in, "rename", strerror(errno));
 	in->unsynced = true;
+	if (renameat(in->dir.cur, name, in->dir.bad, name) == 0 ||
+	    errno == ENOENT)
+		return;
+	in_inbox_fault(in, "rename", strerror(errno));
+	/* Or it would be found in cur/, and refused, again and again. */
+	in_inbox_leave(in, name);
 }
 
 /* Read a file of cur/ whole. Returns NULL, or why not. */
@@ -222,17 +243,6 @@ in_inbox_read(struct in_inbox *in, const char *name, struct buf *b)
 	return fault;
 }
 
-/* Do not look at a file of cur/ again, or it could be taken twice. */
-static void
-in_inbox_leave(struct in_inbox *in, const char *name)
-{
-	if (in->doubtful_n == IN_INBOX_BATCH)
-		in->stopping = true;
-	else
-		memmove(in->doubtful[in->doubtful_n++].s, name,
-		    strlen(name) + 1);
-}
-
 static void
 in_inbox_remove(struct in_inbox *in, const char *name)
 {
@@ -240,6 +250,7 @@ in_inbox_remove(struct in_inbox *in, const char *name)
 	if (unlinkat(in->dir.cur, name, 0) == 0 || errno == ENOENT)
 		return;
 	in_inbox_fault(in, "unlink", strerror(errno));
+	in->owed = true;
 	in_inbox_leave(in, name);
 }
 
@@ -377,7 +388,7 @@ on_synced(void *arg, int err)
 		return;
 	}
 	in->unsynced = false;
-	if (in->batch_n == 0 && !in->leftovers)
+	if (in->batch_n == 0 && !in->leftovers && !in->owed)
 		engine_hold_drops(loop_engine(in->loop), false);
 	if (in->searching)
 		in_inbox_search(in, true);
@@ -401,6 +412,18 @@ in_inbox_sync(struct in_inbox *in)
 		in->state = INBOX_SYNC;
 }
 
+/*
+ * Is it this file that cannot be moved, as a directory of another user, or a
+ * place where something is mounted? Those behind it do not wait for it.
+ */
+static bool
+in_inbox_is_its_own(int err)
+{
+	return err == EACCES || err == EPERM || err == EXDEV ||
+	    err == EBUSY || err == EISDIR || err == ENOTDIR ||
+	    err == ENOTEMPTY || err == EEXIST || err == EINVAL;
+}
+
 /* The next files of the list become the batch. */
 static void
 in_inbox_begin(struct in_inbox *in)
@@ -417,6 +440,10 @@ in_inbox_begin(struct in_inbox *in)
 		    in->dir.cur, name) < 0) {
 			if (errno == ENOENT)
 				continue;
+			if (in_inbox_is_its_own(errno)) {
+				in_inbox_fault(in, "rename", strerror(errno));
+				continue;
+			}
 			in_inbox_again(in, "rename", strerror(errno));
 			return;
 		}
@@ -501,6 +528,7 @@ in_inbox_answer(struct in_inbox *in, uint64_t peer, enum event_code code)
 			in_inbox_fault(in, "sync", "it is not known whether a "
 			    "record is on the disk: its file stays in cur/ "
 			    "until the next start");
+			in->owed = true;
 			in_inbox_leave(in, f->name.s);
 		}
 		*f = in->under_way[--in->under_way_n];

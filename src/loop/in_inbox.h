@@ -13,7 +13,9 @@
  * gone. What a crash or a loss of power has left in cur/ is looked for in the
  * spool: where the record is there, the file is removed, and it is taken where
  * it is not. While that cannot be told, it waits. (A file that cannot be
- * removed, for a fault of its file system, is left alone until the next start.)
+ * removed, for a fault of its file system, is left alone until the next start,
+ * and the spool keeps its record for that. What cannot be moved out of new/ is
+ * passed over.)
  *
  * In order of names, which begin with the time; at most IN_INBOX_BATCH at once.
  * An inbox that is removed and made anew is noticed.
