@@ -37,6 +37,12 @@ struct http_conn {
 	struct bufferevent	*bev;
 	size_t			 held;	/* of a request that is not whole */
 	struct mono		 since;	/* ..., its first byte */
+	/*
+	 * The one before is whole, and may not be answered yet: evhttp reads
+	 * no more until it is. Who is thrown out now would take the goodbye
+	 * for its answer, and evhttp would leave the request to nobody.
+	 */
+	bool			 serving;
 };
 
 /* A socket whose client was told to go. */
@@ -166,11 +172,15 @@ static void
 http_conns_shed(struct http_conns *hc)
 {
 	while (hc->held > HTTP_CONNS_BYTES) {
-		struct http_conn *worst = hc->conns;
+		struct http_conn *worst = NULL;
 
 		for (struct http_conn *c = hc->conns; c != NULL; c = c->next)
-			if (c->held > worst->held)
+			if (c->held > 0 && !c->serving &&
+			    (worst == NULL || c->held > worst->held))
 				worst = c;
+		/* What is read ahead of an answer is one read each. */
+		if (worst == NULL)
+			return;
 		http_conn_throw_out(worst, HTTP_GOODBYE_FULL);
 	}
 }
@@ -227,7 +237,8 @@ on_tick(evutil_socket_t fd, short what, void *arg)
 		int64_t ms = HTTP_CONNS_MS +
 		    (int64_t)(c->held * 1000 / HTTP_CONNS_RATE);
 
-		if (c->held > 0 && mono_sub_ms(now, c->since) > ms)
+		if (c->held > 0 && !c->serving &&
+		    mono_sub_ms(now, c->since) > ms)
 			http_conn_throw_out(c, HTTP_GOODBYE_SLOW);
 	}
 	if (hc->held > 0)
@@ -249,7 +260,14 @@ http_conn_count(struct http_conn *c, size_t n)
 static void
 on_input(struct evbuffer *b, const struct evbuffer_cb_info *info, void *arg)
 {
-	http_conn_count(arg, info->n_added);
+	struct http_conn *c = arg;
+
+	/* It is read again, so the answer is given, if not all of it written. */
+	if (c->serving && info->n_added > 0) {
+		c->serving = false;
+		c->since = clock_now().mono;
+	}
+	http_conn_count(c, info->n_added);
 }
 
 /* --- life ------------------------------------------------------------------ */
@@ -313,6 +331,7 @@ http_conns_whole(struct http_conns *hc, struct bufferevent *bev)
 		if (c->bev != bev)
 			continue;
 		http_conn_forget(c);
+		c->serving = true;
 		/* The next request may have begun already. */
 		http_conn_count(c,
 		    evbuffer_get_length(bufferevent_get_input(bev)));
