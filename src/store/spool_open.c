@@ -205,6 +205,13 @@ scan_mark(struct opening *o, const struct spool_mark *m)
 	/* A batch that is gone makes no more progress. */
 	if (lost && !m->done)
 		return;
+	/* Those before it that nothing tells of are gone, too. */
+	if (m->index > sg->batches) {
+		struct gap g = { .segno = m->segno, .from = sg->batches,
+		    .to = m->index, .last_seq = m->seq > 0 ? m->seq - 1 : 0 };
+
+		gap_add(o, &g);
+	}
 	if (lost)
 		scan_mark_of_lost(o->sp, sg, m);
 	if (sg->waiting > 0 && m->index < sg->batches)
