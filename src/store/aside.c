@@ -11,6 +11,7 @@
 #include "store/seglog.h"
 
 #define ASIDE_PATH	4096
+#define ASIDE_LEFT_MAX	1000	/* of one number, in quarantine/ */
 
 const char *const aside_logs[ASIDE_LOGS] = { "journal", "spool/records",
     "spool" };
@@ -284,6 +285,12 @@ aside_clear(int dirfd, const char *path, unsigned n, struct why *why)
 	if (quar < 0)
 		return why_errno(why, quar, "%s", dir);
 	r = sys->renameat(dirfd, gone, quar, name);
+	/* What was left of an earlier one of this number may be there. */
+	for (unsigned i = 2; i < ASIDE_LEFT_MAX && (r == -ENOTEMPTY ||
+	    r == -EEXIST); i++) {
+		(void)snprintf(name, sizeof name, "newer-%u.%u", n, i);
+		r = sys->renameat(dirfd, gone, quar, name);
+	}
 	(void)sys->close(quar);
 	if (r < 0)
 		return why_errno(why, r, "%s/%s", path, gone);

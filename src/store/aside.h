@@ -62,8 +62,8 @@ bool	aside_next(int dirfd, const char *path, unsigned after,
 	    struct aside *ret);
 /*
  * Nothing waits in it any more: delete its segments and directories. What else
- * is there (its own quarantine) moves to quarantine/<name>. 0 or -errno;
- * aside_finish() goes on.
+ * is there (its own quarantine) moves to quarantine/<name>, or <name>.2 etc.
+ * where that is taken. 0 or -errno; aside_finish() goes on.
  */
 int	aside_remove(int dirfd, const char *path, const struct aside *,
 	    struct why *) MUSTUSE;
