@@ -1,6 +1,7 @@
 /*
- * sync: the one helper thread. It calls fdatasync and fsync, which may take
- * seconds, and nothing else; one round at a time.
+ * sync: the helper thread of the engine. It calls fdatasync and fsync, which
+ * may take seconds, and nothing else; one round at a time. (Others: reap.h,
+ * dirsync.h.)
  */
 #ifndef LUMNID_LOOP_SYNC_H
 #define LUMNID_LOOP_SYNC_H

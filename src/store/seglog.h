@@ -8,7 +8,7 @@
  * (fdatasync, fsync) are made by the caller's helper thread on the fds that
  * seglog_sync_begin() hands out; all else is called from one thread.
  *
- * Opening reads only directory entries and the tail segment's header.
+ * Opening reads directory entries and the headers, of no segment more.
  */
 #ifndef LUMNID_STORE_SEGLOG_H
 #define LUMNID_STORE_SEGLOG_H
