@@ -326,7 +326,12 @@ class Lumnid(Process):
         self._notify.close()
 
     def http_port(self):
-        """The port of listen.http; None when it is off."""
+        """The port of listen.http, which is on."""
+        return wait_for("lumnid's HTTP listener", self.http_port_if_any,
+                        context=self.log)
+
+    def http_port_if_any(self):
+        """The same, as far as it was told; or None."""
         with self._news:
             for line in reversed(self.lines):
                 m = line and re.search(
@@ -338,8 +343,7 @@ class Lumnid(Process):
 
     def get(self, path, seconds=20):
         """GET of the HTTP listener; returns (status, body)."""
-        port = wait_for("lumnid's HTTP listener", self.http_port,
-                        context=self.log)
+        port = self.http_port()
         con = http.client.HTTPConnection("127.0.0.1", port,
                                          timeout=seconds * SLOW)
         with contextlib.closing(con):
@@ -852,7 +856,7 @@ class Case:
                     self._secret_in("the environment", b"\0".join(
                         x for x in f.read().split(b"\0")
                         if b"_PROXY=" not in x.upper()))
-        if p.http_port() is None:
+        if p.http_port_if_any() is None:
             return
         for path in ("/metrics", "/status", "/readyz"):
             # A test may have left it without a file to spare.

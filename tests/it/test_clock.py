@@ -79,11 +79,14 @@ def test_wall_clock(t):
     t.equal(letters(t), was, "letters")
     clock.set("+60d")
     begun = time.monotonic()
-    at = len(up.requests())
     asked = time.time()
     date = email.utils.formatdate(time.time() + 60 * 86400 + 3, usegmt=True)
     up.script("when=next:1 status=503 retry_after=" + date.replace(" ", "_"))
+    at = len(up.requests())
     up.wait_sums(requests=at + 1)
+    # Its date is by the clock of now.
+    wait_for("the answer to be read", lambda: t.daemon.status()[
+        "upstream"]["in_flight"] == 0)
     clock.set("-60d")
     up.wait_sums(events=11)
     t.true(time.monotonic() - begun < 30 * lumnid_it.SLOW, "in time")

@@ -63,7 +63,7 @@ def test_errors_do_not_repeat_the_key(t):
         t.configure(upstream={"api_key_file": path})
         done = t.run(lumnid_it.program("lumnid"), "-c", t.conf,
                      env={"LUMNI_API_KEY": ""})
-        t.equal(done.returncode, 1, done.stderr)
+        t.equal(done.returncode, 2, done.stderr)
         t.true(path in done.stderr and secret not in done.stderr, done.stderr)
 
 
