@@ -36,6 +36,8 @@ BUILD = os.environ.get("LUMNID_BUILD", os.getcwd())
 SOURCE = os.environ.get("LUMNID_SOURCE", BUILD)
 # Deadlines are multiplied by it; sanitizers and valgrind are slow.
 SLOW = float(os.environ.get("LUMNID_SLOW", "1"))
+# A sanitized build has other figures of memory and time.
+SANITIZED = bool(os.environ.get("LUMNID_SAN_CFLAGS"))
 KEY = "test-key-0123456789"
 
 

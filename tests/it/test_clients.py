@@ -13,9 +13,8 @@ import threading
 import time
 
 import lumnid_it
-from lumnid_it import SLOW, SOURCE, Failure, Skip, program, wait_for
-
-SANITIZED = bool(os.environ.get("LUMNID_SAN_CFLAGS"))
+from lumnid_it import (SANITIZED, SLOW, SOURCE, Failure, Skip, program,
+                       wait_for)
 
 
 def node():

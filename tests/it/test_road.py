@@ -53,7 +53,8 @@ def test_udp(t):
     up.wait_sums(events=EVENTS - drops)
     t.daemon.stop()
     t.check_load(EVENTS, drops)
-    t.true(drops < EVENTS // 2, f"{drops} datagrams dropped")
+    t.true(drops < EVENTS // 2 or lumnid_it.SANITIZED,
+           f"{drops} datagrams dropped")
 
 
 if __name__ == "__main__":
