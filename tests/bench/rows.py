@@ -253,7 +253,7 @@ def calls(b):
                 report = w.loadgen("--stream", w.stream_path, "--events",
                                    events, "--prepare", "--rate", 20000)
                 up.wait_sums(requests=report["runs"])
-                tracer.send_signal(2)
+                tracer.send_signal(15)  # in the background 2 is ignored
             with open(out, encoding="utf-8") as f:
                 counts = {m.group(2): int(m.group(1)) for m in re.finditer(
                     r"^ *[0-9.]+ +[0-9.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$",
