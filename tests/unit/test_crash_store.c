@@ -19,6 +19,7 @@
 #include "base/rand.h"
 #include "crashfs.h"
 #include "fewer.h"
+#include "store/dead.h"
 #include "store/journal.h"
 #include "store/spool.h"
 #include "store_help.h"
@@ -965,6 +966,60 @@ START_TEST(test_full)
 }
 END_TEST
 
+struct letters {
+	char	text[4096];
+	int	whole;
+};
+
+static void
+letter(void *arg, const char *name)
+{
+	struct letters *l = arg;
+	char path[300];
+	size_t n;
+
+	(void)snprintf(path, sizeof path, "/d/%s", name);
+	uint8_t *p = crashfs_file(path, &n);
+	l->whole += p != NULL && n == sizeof l->text &&
+	    memcmp(p, l->text, n) == 0;
+}
+
+/*
+ * The spool forgets the events of a letter that a round has made safe. Nothing
+ * else has them then.
+ */
+START_TEST(test_letters)
+{
+	struct letters l;
+	struct dead *d;
+	struct why why;
+
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		memset(l.text, 'a' + (int)(seed % 26), sizeof l.text);
+		l.whole = 0;
+		crashfs_start(seed);
+		crashfs_mkdir("/d");
+		ck_assert_int_eq(dead_open("/d", &d, &why), 0);
+		for (uint32_t i = 0; i < 3; i++) {
+			struct seglog_sync set = { .n = 0 };
+			ck_assert_int_eq(dead_write(d, HELP_NOW, "b", i, 1,
+			    false, l.text, sizeof l.text, &why), 0);
+			if (i == 2)
+				break;	/* the last one may get lost */
+			dead_sync_begin(d, &set);
+			ck_assert_int_eq(help_sync_set(&set), 0);
+			dead_sync_end(d, true);
+			ck_assert_uint_eq(dead_durable(d), i + 1);
+		}
+		dead_close(d);
+		crashfs_reboot();
+		crashfs_each("/d", letter, &l);
+		ck_assert_int_ge(l.whole, 2);
+		crashfs_stop();
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -978,6 +1033,7 @@ main(void)
 		{ "faults", test_faults, 8 },
 		{ "fault_then_power", test_fault_then_power, 1 },
 		{ "full", test_full, 1 },
+		{ "letters", test_letters, 1 },
 	};
 	Suite *s = suite_create("crash_store");
 
