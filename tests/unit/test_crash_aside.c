@@ -100,7 +100,7 @@ load(struct world *w, unsigned first)
 		(void)world_send(w, first + i % 4, 1 + i % 3, i > 8 && i % 2,
 		    i % 3 > 0);
 		if (i % 4 == 0)
-			(void)world_send_change(w, first + i);
+			(void)world_send_change(w, first + i, false);
 		engine_turn(w->engine, w->now);
 		if (w->sync_wanted)
 			world_sync_end(w, 0);

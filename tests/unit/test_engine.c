@@ -181,6 +181,31 @@ START_TEST(ack_follows_the_sync)
 }
 END_TEST
 
+/* The same of changes and policies, which are in the spool alone. */
+START_TEST(ack_of_a_record_follows_the_sync)
+{
+	struct world *w = world_new(3, dir, "");
+
+	w->sync_auto = false;
+	ck_assert_int_eq(world_send_change(w, 1, true), EVENT_OK);
+	world_turn(w);
+	ck_assert(w->sync_wanted);
+	ck_assert_uint_eq(w->acks, 0);
+	ck_assert_int_eq(world_send_change(w, 2, true), EVENT_OK);
+	world_turn(w);
+	world_sync_end(w, 0);
+	ck_assert_uint_eq(w->acks, 1);
+	world_turn(w);
+	ck_assert(w->sync_wanted);
+	world_sync_end(w, 0);
+	ck_assert_uint_eq(w->acks, 2);
+	w->sync_auto = true;
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(batch_waits_for_its_sync)
 {
 	struct world *w = world_new(4, dir, "");
@@ -646,6 +671,7 @@ main(void)
 	tcase_add_test(tc, end_seals_at_once);
 	tcase_add_test(tc, idle_age_and_size_seal);
 	tcase_add_test(tc, ack_follows_the_sync);
+	tcase_add_test(tc, ack_of_a_record_follows_the_sync);
 	tcase_add_test(tc, batch_waits_for_its_sync);
 	tcase_add_test(tc, never_waits_for_nothing);
 	tcase_add_test(tc, a_second_without_a_sync);

@@ -268,7 +268,7 @@ START_TEST(batches_that_wait)
 	int r;
 
 	engine_pause(w->engine, true, w->now);
-	(void)!world_send_change(w, 1);
+	(void)!world_send_change(w, 1, false);
 	for (unsigned i = 0; i < 30; i++)
 		(void)!world_send(w, i, 2, true, false);
 	world_turn(w);
@@ -350,7 +350,7 @@ START_TEST(flush_all)
 	struct engine_flush *f, *second;
 	struct engine_flush_status st;
 
-	(void)!world_send_change(w, 1);
+	(void)!world_send_change(w, 1, false);
 	for (unsigned i = 0; i < 10; i++)
 		(void)!world_send(w, i, 2, false, false);
 	world_turn(w);

@@ -143,7 +143,7 @@ START_TEST(status_is_json_and_balances)
 	buf_init(&b, 0);
 	for (unsigned r = 0; r < 10; r++)
 		world_send(w, r, r + 1, r % 2 == 0, true);
-	(void)world_send_change(w, 1);
+	(void)world_send_change(w, 1, false);
 	world_turn(w);
 	metrics_status(w->engine, &process, w->now, &b);
 	struct json_object *o = json_tokener_parse(buf_cstr(&b));

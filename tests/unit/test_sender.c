@@ -316,7 +316,7 @@ START_TEST(a_probe_behind_a_slow_probe_waits)
 {
 	struct world *w = world_new(41, dir, "");
 
-	world_send_change(w, 0);
+	world_send_change(w, 0, false);
 	load(w, 2);
 	world_requests(w, at);
 	world_answer(w, at[0], 401, false, NULL);
@@ -939,7 +939,7 @@ START_TEST(records_go_first_and_in_order)
 	(void)world_requests(w, at);
 	world_answer(w, at[0], 0, false, NULL);
 	for (unsigned n = 0; n < 5; n++)
-		ck_assert_int_eq(world_send_change(w, n), EVENT_OK);
+		ck_assert_int_eq(world_send_change(w, n, false), EVENT_OK);
 	world_close(w);
 	world_open(w);
 	for (int round = 0; round < 200 && expected < 5; round++) {
@@ -980,7 +980,7 @@ START_TEST(records_pass_a_run_that_is_held)
 	load(w, 3);
 	(void)world_requests(w, at);
 	world_answer(w, at[0], 404, false, NULL);
-	world_send_change(w, 9);
+	world_send_change(w, 9, false);
 	for (int i = 0; i < 5; i++)
 		world_turn(w);
 	n = world_requests(w, at);
@@ -1001,8 +1001,8 @@ START_TEST(a_refused_record_goes_to_dead)
 	struct world *w = world_new(32, dir, "");
 	bool found;
 
-	world_send_change(w, 1);
-	world_send_change(w, 2);
+	world_send_change(w, 1, false);
+	world_send_change(w, 2, false);
 	world_turn(w);
 	world_turn(w);
 	(void)world_requests(w, at);

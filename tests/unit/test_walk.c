@@ -437,7 +437,7 @@ step(void)
 		    (unsigned)rng_below(&w->rng, 5),
 		    rng_below(&w->rng, 6) == 0, rng_below(&w->rng, 2) == 0);
 	} else if (dice < 320) {
-		if (world_send_change(w, walk.changes) == EVENT_OK)
+		if (world_send_change(w, walk.changes, false) == EVENT_OK)
 			walk.changes++;
 	} else if (dice < 322) {
 		restart();

@@ -265,6 +265,17 @@ world_pack(struct world *w, msgpack_sbuffer *sb, unsigned r, unsigned n,
 	}
 }
 
+static void
+world_grow_acks(struct world *w)
+{
+	if (w->next_ack == world_acks_cap) {
+		world_acks_cap = world_acks_cap == 0 ? 1024 :
+		    world_acks_cap * 2;
+		world_acks = mem_grow(world_acks, world_acks_cap,
+		    sizeof *world_acks);
+	}
+}
+
 enum event_code
 world_send(struct world *w, unsigned r, unsigned n, bool end, bool ack)
 {
@@ -276,12 +287,7 @@ world_send(struct world *w, unsigned r, unsigned n, bool end, bool ack)
 
 	msgpack_sbuffer_init(&sb);
 	world_pack(w, &sb, r, n, end, ack);
-	if (w->next_ack == world_acks_cap) {
-		world_acks_cap = world_acks_cap == 0 ? 1024 :
-		    world_acks_cap * 2;
-		world_acks = mem_grow(world_acks, world_acks_cap,
-		    sizeof *world_acks);
-	}
+	world_grow_acks(w);
 	world_acks[w->next_ack] = (struct world_ack){ r, run->n, count };
 	if (run->n + count > run->cap) {
 		size_t cap = (run->n + count) * 2;
@@ -308,7 +314,7 @@ world_send(struct world *w, unsigned r, unsigned n, bool end, bool ack)
 }
 
 enum event_code
-world_send_change(struct world *w, unsigned n)
+world_send_change(struct world *w, unsigned n, bool ack)
 {
 	msgpack_sbuffer sb;
 	msgpack_packer pk;
@@ -319,7 +325,13 @@ world_send_change(struct world *w, unsigned n)
 	msgpack_sbuffer_init(&sb);
 	msgpack_packer_init(&pk, &sb, msgpack_sbuffer_write);
 	(void)snprintf(ref, sizeof ref, "git:%u", n);
-	msgpack_pack_map(&pk, 1);
+	msgpack_pack_map(&pk, ack ? 2 : 1);
+	if (ack) {
+		world_grow_acks(w);
+		world_acks[w->next_ack] = (struct world_ack){ 0, 0, 0 };
+		world_pack_str(&pk, "ack");
+		msgpack_pack_uint64(&pk, w->next_ack++);
+	}
 	world_pack_str(&pk, "change");
 	msgpack_pack_map(&pk, 2);
 	world_pack_str(&pk, "kind");
