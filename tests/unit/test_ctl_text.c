@@ -172,7 +172,8 @@ met_line(void *arg, const char *line, size_t n)
 	buf_putc(&m->text, '>');
 	if (m->lines++ == m->end_at)
 		return -EPIPE;
-	return line[0] == '#' ? atoi(line + 1) : 0;
+	/* A line has no NUL behind it. */
+	return line[0] == '#' && n > 1 ? line[1] - '0' : 0;
 }
 
 static int
