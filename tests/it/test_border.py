@@ -271,25 +271,29 @@ def ack_times(t, seconds):
                 stop.wait(0.01)
     thread = threading.Thread(target=sync)
     thread.start()
-    s = t.stream()
-    end = time.monotonic() + seconds
-    due = time.monotonic()
-    while due < end:
-        begun = time.monotonic()
-        t.equal(s.ask({"runId": "calm", "events": [{"n": len(acks)}],
-                       "ack": 1}), {"ack": 1})
-        acks.append((time.monotonic() - begun) * 1000)
-        due += 0.01
-        time.sleep(max(0, due - time.monotonic()))
-    s.close()
-    stop.set()
-    thread.join()
+    try:
+        s = t.stream()
+        end = time.monotonic() + seconds
+        due = time.monotonic()
+        while due < end:
+            begun = time.monotonic()
+            t.equal(s.ask({"runId": "calm", "events": [{"n": len(acks)}],
+                           "ack": 1}), {"ack": 1})
+            acks.append((time.monotonic() - begun) * 1000)
+            due += 0.01
+            time.sleep(max(0, due - time.monotonic()))
+        s.close()
+    finally:
+        stop.set()
+        thread.join()
     return p50_p99(acks), p50_p99(syncs)
 
 
 def flooded(t, durability, n):
     """The same beside a client at full speed."""
-    start(t, storage={"durability": durability,
+    # The flood is not to fill it: nobody is acknowledged then.
+    start(t, storage={"durability": durability, "journal_max": "8GiB",
+                      "spool_max": "8GiB",
                       "dir": os.path.join(t.dir, f"{durability}{n}")})
     free = before_others(t.daemon.pid) and before_others(os.getpid())
     p = lumnid_it.Process(
