@@ -7,7 +7,6 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -16,8 +15,8 @@
 #include "base/mem.h"
 #include "base/sys.h"
 #include "loop/loop.h"
+#include "loop/thread.h"
 
-#define DIRSYNC_STACK	(64 * 1024)
 
 struct dirsync {
 	void		(*fn)(void *, int err);
@@ -109,25 +108,6 @@ dirsync_free(struct dirsync *ds)
 	free(ds);
 }
 
-/* Signals are the loop's: the thread is born with all of them blocked. */
-static int
-dirsync_spawn(struct dirsync *ds)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int r;
-
-	(void)sigfillset(&all);
-	if ((r = pthread_attr_init(&attr)) != 0)
-		return -r;
-	(void)pthread_attr_setstacksize(&attr, DIRSYNC_STACK);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&ds->thread, &attr, dirsync_main, ds);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	return -r;
-}
-
 int
 dirsync_start(struct dirsync *ds, const int *fds, size_t n)
 {
@@ -149,7 +129,8 @@ dirsync_start(struct dirsync *ds, const int *fds, size_t n)
 		ds->fds[ds->n++] = fd;
 	}
 	ds->err = 0;
-	if ((r = dirsync_spawn(ds)) < 0)
+	if ((r = thread_spawn(&ds->thread, "lumnid-dirsync", dirsync_main,
+	    ds)) < 0)
 		dirsync_close(ds);
 	else
 		ds->under_way = true;

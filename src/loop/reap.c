@@ -2,14 +2,13 @@
 #include "loop/reap.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "loop/thread.h"
 
-#define REAP_STACK	(64 * 1024)
 #define REAP_MAX	32	/* that wait; more are closed by who deletes */
 
 static struct {
@@ -58,22 +57,10 @@ reap_take(int fd)
 int
 reap_start(struct why *why)
 {
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int r;
+	int r = thread_spawn(&reap.thread, "lumnid-reap", reap_main, NULL);
 
-	/* Signals are the loop's: born with all of them blocked. */
-	(void)sigfillset(&all);
-	if ((r = pthread_attr_init(&attr)) != 0)
-		return why_errno(why, -r, "thread");
-	(void)pthread_attr_setstacksize(&attr, REAP_STACK);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&reap.thread, &attr, reap_main, NULL);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	if (r != 0)
-		return why_errno(why, -r, "thread that closes files");
-	(void)pthread_setname_np(reap.thread, "lumnid-reap");
+	if (r < 0)
+		return why_errno(why, r, "thread that closes files");
 	reap.running = true;
 	reap.quit = false;
 	sys_close_deleted = reap_take;

@@ -13,7 +13,6 @@
 #include <event2/event_struct.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -25,8 +24,8 @@
 #include "core/engine.h"
 #include "loop/loop.h"
 #include "loop/sync.h"
+#include "loop/thread.h"
 
-#define SYNC_STACK	(128 * 1024)
 
 struct sync {
 	struct loop		*loop;
@@ -138,27 +137,6 @@ on_round_end(evutil_socket_t fd, short what, void *arg)
 	    clock_now());
 }
 
-/* Signals are the loop's: the thread is born with all of them blocked. */
-static int
-sync_spawn(struct sync *sy)
-{
-	pthread_attr_t attr;
-	sigset_t all, old;
-	int r;
-
-	(void)sigfillset(&all);
-	if ((r = pthread_attr_init(&attr)) != 0)
-		return -r;
-	(void)pthread_attr_setstacksize(&attr, SYNC_STACK);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&sy->thread, &attr, sync_main, sy);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	(void)pthread_attr_destroy(&attr);
-	if (r == 0)
-		(void)pthread_setname_np(sy->thread, "lumnid-sync");
-	return -r;
-}
-
 int
 sync_new(struct loop *loop, struct sync **ret, struct why *why)
 {
@@ -177,7 +155,8 @@ sync_new(struct loop *loop, struct sync **ret, struct why *why)
 	    EV_READ | EV_ET | EV_PERSIST, on_round_end, sy);
 	if (event_add(&sy->ev, NULL) < 0)
 		r = why_set(why, -ENOMEM, "sync thread: event");
-	else if ((r = sync_spawn(sy)) < 0)
+	else if ((r = thread_spawn(&sy->thread, "lumnid-sync", sync_main,
+	    sy)) < 0)
 		r = why_errno(why, r, "sync thread");
 	if (r < 0) {
 		(void)event_del(&sy->ev);
