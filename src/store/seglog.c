@@ -565,6 +565,8 @@ seglog_remove(struct seglog *l, uint32_t segno, struct why *why)
 	if (l->o.read_only)
 		return why_errno(why, -EROFS, "%s: only looked at", l->dir);
 	seglog_name(l, name, segno);
+	/* Before, so that the last descriptor is sys_close_deleted's. */
+	seglog_fd_drop(l, segno);
 	r = sys->unlinkat(l->dirfd, name, 0);
 	if (r < 0 && r != -ENOENT)
 		return why_errno(why, r, "%s/%s: delete", l->dir, name);
