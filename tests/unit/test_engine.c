@@ -156,42 +156,26 @@ START_TEST(idle_age_and_size_seal)
 }
 END_TEST
 
+/* An event of a run of its own; or, as a record, a change. */
+static void
+send_acked(struct world *w, unsigned n, bool record)
+{
+	ck_assert_int_eq(record ? world_send_change(w, n, true) :
+	    world_send(w, n, 1, false, true), EVENT_OK);
+}
+
+/* The second time of changes and policies, which are in the spool alone. */
 START_TEST(ack_follows_the_sync)
 {
 	struct world *w = world_new(3, dir, "");
 
 	w->sync_auto = false;
-	world_send(w, 0, 1, false, true);
+	send_acked(w, 0, _i == 1);
 	world_turn(w);
 	ck_assert(w->sync_wanted);
 	ck_assert_uint_eq(w->acks, 0);
 	/* What comes while a round is under way waits for the next one. */
-	world_send(w, 1, 1, false, true);
-	world_turn(w);
-	world_sync_end(w, 0);
-	ck_assert_uint_eq(w->acks, 1);
-	world_turn(w);
-	ck_assert(w->sync_wanted);
-	world_sync_end(w, 0);
-	ck_assert_uint_eq(w->acks, 2);
-	w->sync_auto = true;
-	world_drain(w);
-	world_check(w);
-	world_free(w);
-}
-END_TEST
-
-/* The same of changes and policies, which are in the spool alone. */
-START_TEST(ack_of_a_record_follows_the_sync)
-{
-	struct world *w = world_new(3, dir, "");
-
-	w->sync_auto = false;
-	ck_assert_int_eq(world_send_change(w, 1, true), EVENT_OK);
-	world_turn(w);
-	ck_assert(w->sync_wanted);
-	ck_assert_uint_eq(w->acks, 0);
-	ck_assert_int_eq(world_send_change(w, 2, true), EVENT_OK);
+	send_acked(w, 1, _i == 1);
 	world_turn(w);
 	world_sync_end(w, 0);
 	ck_assert_uint_eq(w->acks, 1);
@@ -670,8 +654,7 @@ main(void)
 	tcase_add_test(tc, letters_that_cannot_go);
 	tcase_add_test(tc, end_seals_at_once);
 	tcase_add_test(tc, idle_age_and_size_seal);
-	tcase_add_test(tc, ack_follows_the_sync);
-	tcase_add_test(tc, ack_of_a_record_follows_the_sync);
+	tcase_add_loop_test(tc, ack_follows_the_sync, 0, 2);
 	tcase_add_test(tc, batch_waits_for_its_sync);
 	tcase_add_test(tc, never_waits_for_nothing);
 	tcase_add_test(tc, a_second_without_a_sync);
