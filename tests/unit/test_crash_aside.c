@@ -146,15 +146,6 @@ changes_taken(const struct world *w)
 	return n;
 }
 
-static struct engine_status
-status(struct world *w)
-{
-	struct engine_status st;
-
-	engine_status(w->engine, w->now, &st);
-	return st;
-}
-
 /*
  * Nothing of a newer lumnid's is left, and all has come; and so many changes
  * besides those of begin().
@@ -163,7 +154,7 @@ static void
 end(struct world *w, unsigned sure)
 {
 	w->sync_auto = true;
-	for (int i = 0; status(w).newer_dirs > 0; i++) {
+	for (int i = 0; world_status(w).newer_dirs > 0; i++) {
 		ck_assert_int_lt(i, 1000);
 		world_sleep(w, 100);
 	}
@@ -173,8 +164,8 @@ end(struct world *w, unsigned sure)
 	world_close(w);
 	world_open(w);
 	world_check_books(w);
-	ck_assert_uint_eq(status(w).open_events, 0);
-	ck_assert_uint_eq(status(w).waiting_events, 0);
+	ck_assert_uint_eq(world_status(w).open_events, 0);
+	ck_assert_uint_eq(world_status(w).waiting_events, 0);
 	world_free(w);
 	ck_assert_uint_eq(crashfs_fds(), 0);
 	crashfs_stop();
@@ -206,7 +197,7 @@ START_TEST(power_while_set_aside)
 			world_kill(w);
 		}
 		reopen(w);
-		ck_assert_uint_eq(status(w).newer_dirs, 1);
+		ck_assert_uint_eq(world_status(w).newer_dirs, 1);
 		load(w, 40);
 		world_close(w);
 		make_known(logs[_i], &seg);
@@ -233,14 +224,14 @@ START_TEST(power_while_taken_over)
 		crashfs_plan(n, CRASHFS_POWER, 1);
 		if (world_try_open(w, NULL) == 0) {
 			for (int i = 0; i < 200 && !crashfs_dead() &&
-			    status(w).newer_dirs > 0; i++) {
+			    world_status(w).newer_dirs > 0; i++) {
 				world_turn(w);
 				if (w->sync_wanted)
 					world_sync_end(w, 0);
 				w->now.mono.us += 50000;
 			}
 			lost = crashfs_dead();
-			ck_assert(lost || status(w).newer_dirs == 0);
+			ck_assert(lost || world_status(w).newer_dirs == 0);
 			world_kill(w);
 		}
 		reopen(w);

@@ -33,15 +33,6 @@ teardown(void)
 	tmpdir_remove(dir);
 }
 
-static struct engine_status
-status(struct world *w)
-{
-	struct engine_status st;
-
-	engine_status(w->engine, w->now, &st);
-	return st;
-}
-
 /* The one request under way. */
 static struct world_request *
 only_request(struct world *w)
@@ -90,14 +81,14 @@ START_TEST(letters_that_cannot_go)
 	world_answer(w, at[0], 422, false, NULL);
 	for (int i = 0; i < 50; i++)
 		world_turn(w);
-	ck_assert_uint_eq(status(w).dead_letters, 1);
+	ck_assert_uint_eq(world_status(w).dead_letters, 1);
 	ck_assert_uint_ge(listed, 1);
 	ck_assert_uint_le(listed, 2);
 	/* It is tried again, and then it works. */
 	sys = &sys_kernel;
 	world_sleep(w, ENGINE_PRUNE_RETRY_MS + 1);
 	world_turn(w);
-	ck_assert_uint_eq(status(w).dead_letters, 0);
+	ck_assert_uint_eq(world_status(w).dead_letters, 0);
 	world_free(w);
 }
 END_TEST
@@ -109,7 +100,7 @@ START_TEST(end_seals_at_once)
 	ck_assert_int_eq(world_send(w, 3, 2, false, false), EVENT_OK);
 	world_turn(w);
 	ck_assert_uint_eq(w->in_flight, 0);
-	ck_assert_uint_eq(status(w).open_runs, 1);
+	ck_assert_uint_eq(world_status(w).open_runs, 1);
 	ck_assert_int_eq(world_send(w, 3, 1, true, true), EVENT_OK);
 	ck_assert_uint_eq(w->acks, 0);
 	world_turn(w);
@@ -149,7 +140,7 @@ START_TEST(idle_age_and_size_seal)
 	world_send(w, 1, 8, false, false);
 	world_turn(w);
 	ck_assert_str_eq(only_request(w)->reason, "size");
-	ck_assert_uint_eq(status(w).open_events, 2);
+	ck_assert_uint_eq(world_status(w).open_events, 2);
 	world_drain(w);
 	world_check(w);
 	world_free(w);
@@ -279,8 +270,8 @@ START_TEST(restart_splits_no_run)
 	w->now.mono.us = 5;	/* another boot */
 	w->now.wall.us += 20000000;
 	world_open(w);
-	ck_assert_uint_eq(status(w).open_runs, 20);
-	ck_assert_uint_eq(status(w).open_events, 60);
+	ck_assert_uint_eq(world_status(w).open_runs, 20);
+	ck_assert_uint_eq(world_status(w).open_events, 60);
 	world_turn(w);
 	ck_assert_uint_eq(w->in_flight, 0);
 	world_check_books(w);
@@ -384,15 +375,15 @@ START_TEST(crash_between_batch_and_mark)
 	world_kill(w);
 	w->sync_auto = true;
 	world_open(w);
-	ck_assert_uint_eq(status(w).open_events, 2);
-	ck_assert_uint_eq(status(w).waiting_batches, 1);
+	ck_assert_uint_eq(world_status(w).open_events, 2);
+	ck_assert_uint_eq(world_status(w).waiting_batches, 1);
 	world_check_books(w);
 	/* And once more, when the mark was made up for but not synced. */
 	w->sync_auto = false;
 	world_kill(w);
 	world_open(w);
 	w->sync_auto = true;
-	ck_assert_uint_eq(status(w).open_events, 2);
+	ck_assert_uint_eq(world_status(w).open_events, 2);
 	world_send(w, 0, 1, true, true);
 	world_drain(w);
 	ck_assert_uint_eq(w->run[0].last_part, 2);
@@ -412,13 +403,13 @@ START_TEST(failed_sync_is_told_and_mended)
 	ck_assert(w->sync_wanted);
 	world_sync_end(w, -EIO);
 	ck_assert_uint_eq(w->acks, 0);
-	ck_assert_str_eq(status(w).storage, "degraded");
+	ck_assert_str_eq(world_status(w).storage, "degraded");
 	ck_assert_int_eq(engine_room(w->engine), EVENT_DEGRADED);
 	ck_assert_int_eq(world_send(w, 2, 1, false, true), EVENT_DEGRADED);
 	world_check_books(w);
 	w->sync_auto = true;
 	world_sleep(w, 3000);
-	ck_assert_str_eq(status(w).storage, "ok");
+	ck_assert_str_eq(world_status(w).storage, "ok");
 	ck_assert_int_eq(world_send(w, 2, 1, true, true), EVENT_OK);
 	world_drain(w);
 	world_check(w);
@@ -442,11 +433,11 @@ START_TEST(a_full_journal_refuses_and_recovers)
 		ck_assert_int_lt(sent, 20000);
 	}
 	ck_assert_int_eq(code, EVENT_FULL);
-	ck_assert_str_eq(status(w).storage, "full");
-	ck_assert_uint_le(status(w).journal_bytes, 1150000);
+	ck_assert_str_eq(world_status(w).storage, "full");
+	ck_assert_uint_le(world_status(w).journal_bytes, 1150000);
 	world_check_books(w);
 	world_drain(w);
-	ck_assert_str_eq(status(w).storage, "ok");
+	ck_assert_str_eq(world_status(w).storage, "ok");
 	ck_assert_int_eq(world_send(w, 0, 1, true, true), EVENT_OK);
 	world_drain(w);
 	world_check(w);
@@ -477,7 +468,7 @@ START_TEST(what_never_fits_is_refused_for_good)
 		m[12 + i] = (char)(len >> (24 - 8 * i));
 	ck_assert_int_eq(engine_take(w->engine, BOOKS_STREAM, 1,
 	    (const uint8_t *)m, n, w->now, &ack, &why), EVENT_TOO_LARGE);
-	ck_assert_str_eq(status(w).storage, "ok");
+	ck_assert_str_eq(world_status(w).storage, "ok");
 	world_check_books(w);
 	world_free(w);
 }
@@ -502,7 +493,7 @@ START_TEST(many_small_events_count_with_their_heads)
 		memcpy(p, "\x81\xa2" "at", 5);
 	ck_assert_int_eq(engine_take(w->engine, BOOKS_STREAM, 1, m,
 	    (size_t)(p - m), w->now, &ack, &why), EVENT_TOO_LARGE);
-	ck_assert_str_eq(status(w).storage, "ok");
+	ck_assert_str_eq(world_status(w).storage, "ok");
 	world_check_books(w);
 	world_free(w);
 }
@@ -528,7 +519,7 @@ START_TEST(pressure_seals_the_oldest)
 			    "pressure") == 0;
 			world_answer(w, at[k], 202, true, NULL);
 		}
-		ck_assert_uint_le(status(w).journal_bytes, 1150000);
+		ck_assert_uint_le(world_status(w).journal_bytes, 1150000);
 	}
 	ck_assert(pressure);
 	world_drain(w);

@@ -31,21 +31,12 @@ teardown(void)
 	tmpdir_remove(dir);
 }
 
-static struct engine_status
-status(struct world *w)
-{
-	struct engine_status st;
-
-	engine_status(w->engine, w->now, &st);
-	return st;
-}
-
 /* Nothing waits to be sent or buried. */
 static bool
 status_settled(struct world *w)
 {
 	return !dead_unsynced(w->engine->dead) &&
-	    status(w).waiting_batches == 0;
+	    world_status(w).waiting_batches == 0;
 }
 
 /* n runs of one batch each wait. */
@@ -136,11 +127,11 @@ START_TEST(one_probe_while_down)
 	/* Four failures of one outage count once. */
 	for (int k = 0; k < 4; k++)
 		world_answer(w, at[k], 0, false, NULL);
-	ck_assert_str_eq(status(w).upstream, "down");
-	ck_assert_int_le(status(w).retry_in_ms, 1000);
+	ck_assert_str_eq(world_status(w).upstream, "down");
+	ck_assert_int_le(world_status(w).retry_in_ms, 1000);
 	sends = w->sends;
 	for (int probes = 1; probes <= 12; probes++) {
-		world_sleep(w, status(w).retry_in_ms);
+		world_sleep(w, world_status(w).retry_in_ms);
 		size_t n = world_requests(w, at);
 		ck_assert_uint_eq(n, 1);
 		ck_assert_uint_eq(w->sends, sends + (uint64_t)probes);
@@ -156,7 +147,7 @@ START_TEST(one_probe_while_down)
 	ck_assert_uint_lt(w->sends - sends, 60);
 	ck_assert_uint_gt(w->sends - sends, 8);
 	world_drain(w);
-	ck_assert_str_eq(status(w).upstream, "ok");
+	ck_assert_str_eq(world_status(w).upstream, "ok");
 	world_check(w);
 	world_free(w);
 }
@@ -206,8 +197,8 @@ START_TEST(hold_says_why_and_probes_slowly)
 	load(w, 5);
 	world_requests(w, at);
 	world_answer(w, at[0], holds[_i], false, NULL);
-	ck_assert_str_eq(status(w).upstream, "hold");
-	ck_assert_str_ne(status(w).upstream_why, "");
+	ck_assert_str_eq(world_status(w).upstream, "hold");
+	ck_assert_str_ne(world_status(w).upstream_why, "");
 	uint64_t sends = w->sends;
 	for (int i = 0; i < 600; i++) {
 		world_sleep(w, 1000);
@@ -224,7 +215,7 @@ START_TEST(hold_says_why_and_probes_slowly)
 	world_sleep(w, 2100);
 	ck_assert_uint_eq(w->sends, sends + 1);
 	world_drain(w);
-	ck_assert_str_eq(status(w).upstream, "ok");
+	ck_assert_str_eq(world_status(w).upstream, "ok");
 	world_check(w);
 	world_free(w);
 }
@@ -242,8 +233,8 @@ START_TEST(bad_certificate_and_no_key_hold)
 	world_requests(w, at);
 	(void)snprintf(a.detail, sizeof a.detail, "say what is wrong");
 	world_answer_full(w, at[0], false, &a);
-	ck_assert_str_eq(status(w).upstream, "hold");
-	ck_assert_str_eq(status(w).upstream_why, "say what is wrong");
+	ck_assert_str_eq(world_status(w).upstream, "hold");
+	ck_assert_str_eq(world_status(w).upstream_why, "say what is wrong");
 	w->key_stamp = 5;
 	world_sleep(w, 2100);
 	ck_assert_uint_eq(world_requests(w, at), 1);
@@ -270,7 +261,7 @@ START_TEST(poison_waits_alone)
 		}
 		world_sleep(w, 100);
 	}
-	ck_assert_uint_eq(status(w).waiting_batches, 1);
+	ck_assert_uint_eq(world_status(w).waiting_batches, 1);
 	/* 40 s in which the others went on. */
 	for (unsigned r = 10; r < 20; r++)
 		world_send(w, r, 1, true, false);
@@ -282,7 +273,7 @@ START_TEST(poison_waits_alone)
 		}
 		world_sleep(w, 100);
 	}
-	ck_assert_uint_eq(status(w).waiting_batches, 1);
+	ck_assert_uint_eq(world_status(w).waiting_batches, 1);
 	world_drain(w);
 	world_check(w);
 	world_free(w);
@@ -397,7 +388,7 @@ START_TEST(stale_connections_are_no_attempts)
 	for (int i = 0; i < 3; i++) {
 		ck_assert_uint_eq(world_requests(w, at), 1);
 		world_answer_full(w, at[0], false, &stale);
-		ck_assert_str_ne(status(w).upstream, "down");
+		ck_assert_str_ne(world_status(w).upstream, "down");
 		world_turn(w);
 	}
 	ck_assert_uint_eq(world_requests(w, at), 1);
@@ -418,10 +409,10 @@ START_TEST(a_large_backlog_is_read_as_it_is_sent)
 	world_turn(w);
 	for (int i = 0; i < 20; i++)
 		world_turn(w);
-	ck_assert_uint_eq(status(w).waiting_batches, 4000);
+	ck_assert_uint_eq(world_status(w).waiting_batches, 4000);
 	world_close(w);
 	world_open(w);
-	ck_assert_uint_eq(status(w).waiting_batches, 4000);
+	ck_assert_uint_eq(world_status(w).waiting_batches, 4000);
 	world_drain(w);
 	ck_assert_uint_eq(w->run[7].last_part, 500);
 	world_check(w);

@@ -344,6 +344,15 @@ world_send_change(struct world *w, unsigned n, bool ack)
 	return code;
 }
 
+struct engine_status
+world_status(struct world *w)
+{
+	struct engine_status st;
+
+	engine_status(w->engine, w->now, &st);
+	return st;
+}
+
 void
 world_sync_end(struct world *w, int err)
 {

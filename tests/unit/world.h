@@ -97,6 +97,8 @@ enum event_code world_send(struct world *, unsigned r, unsigned n, bool end,
 	    bool ack);
 /* Send a change; returns the code. Its number is in the ref. */
 enum event_code world_send_change(struct world *, unsigned n, bool ack);
+/* What the engine says of itself now. */
+struct engine_status world_status(struct world *);
 /* One turn of the loop; rounds end well when sync_auto. */
 void	world_turn(struct world *);
 /* The helper thread is done, with this error (0: none). */
