@@ -241,7 +241,7 @@ engine_trim(struct engine *e, struct now now)
 	int r;
 
 	/* Each removal costs a round: a stop leaves them to the next start. */
-	if (e->stopping)
+	if (e->stopping || engine_aside_unsure(e))
 		return;
 	r = journal_trim(e->journal, &why);
 	if (r >= 0)
@@ -384,13 +384,7 @@ engine_deadline(const struct engine *e)
 	struct mono t = mono_min(engine_runs_deadline(e),
 	    sender_deadline(e->sender));
 
-	if (e->dirty_since.us != 0 && !e->syncing) {
-		struct mono at = mono_add_ms(e->dirty_since,
-		    e->stopping ? 0 : ENGINE_SYNC_MS);
-		if (at.us < e->sync_retry.us)
-			at = e->sync_retry;
-		t = mono_min(t, at);
-	}
+	t = mono_min(t, engine_sync_deadline(e));
 	if (e->storage != ENGINE_OK)
 		t = mono_min(t, e->storage_retry);
 	if (e->conf->storage.max_age_ms != 0 &&

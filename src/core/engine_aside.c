@@ -7,8 +7,14 @@
  * sender becomes a batch of the own spool, with the same id and the same bytes,
  * and is answered 200 once that is durable. So the order within runs, batches
  * of which a part is finished, damage, and a crash at any moment are met by the
- * code that meets them always; at worst a batch is taken over again under its
- * id. Sync rounds are made in turn with those of the own logs.
+ * code that meets them always. Sync rounds are made in turn with those of the
+ * own logs.
+ *
+ * A crash may come when a batch is in the own spool and not yet marked as done
+ * in the other. So each taking over begins with a look at the newest of the own
+ * batches, and what is there already is not taken a second time; and as long as
+ * marks of the other engine wait to be durable no segment of the own spools is
+ * deleted.
  *
  * A run that went on under the older lumnid in the meantime cannot be sent in
  * order any more.
@@ -17,16 +23,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/mem.h"
 #include "core/engine_int.h"
 #include "store/aside.h"
 
 #define ASIDE_BATCHES	32	/* on their way at a time: the sender's width */
+#define ASIDE_LOOK	1024	/* batches looked at, at a time */
 
-/* A record on its way; runs are in e->sealing. */
-struct aside_record {
+/*
+ * What is answered when the own spool is durable up to seq: a record, or a
+ * batch that was taken over before. Other batches of runs are in e->sealing.
+ */
+struct aside_wait {
 	uint64_t	tag;
+	uint64_t	seq;
+	bool		run;
+};
+
+/* A batch that was there before. */
+struct aside_had {
+	uint64_t	hash;	/* of its id */
 	uint64_t	seq;
 };
 
@@ -40,9 +58,11 @@ struct engine_aside {
 	struct seglog_sync job;		/* that `from` waits for */
 	bool		 job_waits, job_runs;
 	bool		 job_last;	/* the newest round was for it */
-	struct aside_record record[ASIDE_BATCHES];
-	size_t		 records;
+	struct aside_wait wait[2 * ASIDE_BATCHES];
+	size_t		 waits;
 	uint64_t	 batches;	/* taken over so far */
+	struct aside_had *had;
+	size_t		 had_n, had_cap;
 	struct spool_batch batch;
 };
 
@@ -81,23 +101,84 @@ engine_aside_revert(struct engine *e, const struct engine_sealing *s,
 		aside_answer(e->aside, s->aside_tag, false, now);
 }
 
-static void
-aside_records(struct engine_aside *a, struct now now)
+static bool
+aside_is_durable(const struct engine_aside *a, const struct aside_wait *w)
 {
-	uint64_t durable = spool_durable(a->e->records);
-	size_t kept = 0, n = a->records;
-	struct aside_record done[ASIDE_BATCHES];
-	size_t done_n = 0;
+	return w->seq <= spool_durable(w->run ? a->e->spool : a->e->records);
+}
 
-	for (size_t i = 0; i < n; i++) {
-		if (a->record[i].seq <= durable)
-			done[done_n++] = a->record[i];
+static void
+aside_durable(struct engine_aside *a, struct now now)
+{
+	struct aside_wait done[NELEM(a->wait)];
+	size_t kept = 0, done_n = 0;
+
+	for (size_t i = 0; i < a->waits; i++) {
+		if (aside_is_durable(a, &a->wait[i]))
+			done[done_n++] = a->wait[i];
 		else
-			a->record[kept++] = a->record[i];
+			a->wait[kept++] = a->wait[i];
 	}
-	a->records = kept;
+	a->waits = kept;
 	for (size_t i = 0; i < done_n; i++)
 		aside_answer(a, done[i].tag, true, now);
+}
+
+/* --- what is taken over already -------------------------------------------- */
+
+static void
+aside_note_id(void *arg, const struct spool_batch *b)
+{
+	struct engine_aside *a = arg;
+
+	/* The others are of events of the own journal. */
+	if (b->journal_lsn != 0)
+		return;
+	if (a->had_n == a->had_cap) {
+		a->had_cap = a->had_cap == 0 ? 64 : a->had_cap * 2;
+		a->had = mem_grow(a->had, a->had_cap, sizeof *a->had);
+	}
+	a->had[a->had_n++] = (struct aside_had){
+	    XXH3_64bits(b->id, strlen(b->id)), b->seq };
+}
+
+/*
+ * What a crash has left without its mark was appended within a sync round or
+ * two of the end: it is in the newest two segments.
+ */
+static int
+aside_look(struct engine_aside *a, struct spool *sp, struct why *why)
+{
+	size_t n = seglog_count(spool_log(sp));
+	struct spool_cursor c = { 0 };
+	int r = 1;
+
+	if (n > 2)
+		c.segno = seglog_at(spool_log(sp), n - 2).segno;
+	while (r > 0)
+		r = spool_each(sp, &c, ASIDE_LOOK, aside_note_id, a, why);
+	return r;
+}
+
+/* Was it taken over before a crash? */
+static const struct aside_had *
+aside_find(const struct engine_aside *a, const char *id)
+{
+	uint64_t hash = XXH3_64bits(id, strlen(id));
+
+	for (size_t i = 0; i < a->had_n; i++)
+		if (a->had[i].hash == hash)
+			return &a->had[i];
+	return NULL;
+}
+
+bool
+engine_aside_unsure(const struct engine *e)
+{
+	const struct engine_aside *a = e->aside;
+
+	return a != NULL && (spool_unsynced(a->from->spool) ||
+	    spool_unsynced(a->from->records));
 }
 
 /* --- what the other engine asks for ---------------------------------------- */
@@ -124,8 +205,8 @@ aside_append(struct engine_aside *a, const struct transport_request *rq,
 	if (r < 0)
 		return r;
 	if (!run) {
-		a->record[a->records++] =
-		    (struct aside_record){ rq->tag, ref.seq };
+		a->wait[a->waits++] =
+		    (struct aside_wait){ rq->tag, ref.seq, false };
 		return 0;
 	}
 	struct engine_sealing *s = mem_zalloc(sizeof *s + b->runid_len + 1);
@@ -152,8 +233,14 @@ aside_send(struct transport *t, const struct transport_request *rq,
 	if (strlen(rq->id) >= SPOOL_ID_MAX)
 		return why_set(why, -EMSGSIZE, "batch id %s is too long",
 		    rq->id);
-	if (a->records == ASIDE_BATCHES)
-		return why_set(why, -EBUSY, "too many records on their way");
+	if (a->waits == NELEM(a->wait))
+		return why_set(why, -EBUSY, "too many batches on their way");
+	const struct aside_had *had = aside_find(a, rq->id);
+	if (had != NULL) {
+		a->wait[a->waits++] = (struct aside_wait){ rq->tag, had->seq,
+		    rq->batch->kind == SPOOL_RUN };
+		return 0;
+	}
 	if (rq->body != NULL)
 		return aside_append(a, rq, rq->body, why);
 	body = mem_alloc(rq->body_len + 1);
@@ -279,9 +366,14 @@ aside_open(struct engine *e, const struct aside *at, struct now now,
 	rng_seed(&env.rng, rng_u64(&e->env.rng));
 	e->aside = a;
 	engine_aside_set_conf(e, now);
-	r = engine_open(&a->conf, &env, now, &a->from, why);
+	r = aside_look(a, e->spool, why);
+	if (r == 0)
+		r = aside_look(a, e->records, why);
+	if (r == 0)
+		r = engine_open(&a->conf, &env, now, &a->from, why);
 	if (r < 0) {
 		e->aside = NULL;
+		free(a->had);
 		free(a);
 		return r;
 	}
@@ -365,6 +457,7 @@ engine_aside_close(struct engine *e, struct now now)
 		a->from->sender = NULL;
 	}
 	engine_close(a->from, now);
+	free(a->had);
 	free(a);
 }
 
@@ -379,7 +472,7 @@ aside_is_empty(const struct engine_aside *a)
 	    spool_waiting(f->spool).batches == 0 &&
 	    spool_waiting(f->records).batches == 0 &&
 	    sender_in_flight(f->sender) == 0 && !f->syncing &&
-	    !a->job_waits && !a->job_runs && a->records == 0;
+	    !a->job_waits && !a->job_runs && a->waits == 0;
 }
 
 /* All of it is in the own spools, durably. */
@@ -409,7 +502,7 @@ engine_aside_turn(struct engine *e, struct now now)
 
 	if (a == NULL || e->stopping)
 		return;
-	aside_records(a, now);
+	aside_durable(a, now);
 	/* What the own spool has no room for waits where it is. */
 	sender_pause(a->from->sender, e->storage != ENGINE_OK ||
 	    e->seal_blocked || e->spool_full ||
@@ -426,6 +519,9 @@ engine_aside_deadline(const struct engine *e)
 
 	if (a == NULL || e->stopping)
 		return MONO_NEVER;
+	for (size_t i = 0; i < a->waits; i++)
+		if (aside_is_durable(a, &a->wait[i]))
+			return (struct mono){ 0 };
 	/* The end of a round wakes us. */
 	return a->job_waits || a->job_runs ? MONO_NEVER :
 	    engine_deadline(a->from);

@@ -23,6 +23,7 @@
 #define ENGINE_RECENT_BYTES	(2u << 20)
 #define ENGINE_RECORDS_BUFFER	(32u << 10)
 #define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
+#define ENGINE_PACE_MS		4	/* between rounds nobody waits for */
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
 #define ENGINE_SPACE_MS		1000	/* between looks at free space */
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)
@@ -208,6 +209,8 @@ bool	engine_aside_pump(struct engine *, bool again, struct now);
 bool	engine_aside_sync_end(struct engine *, int err, int64_t took_us,
 	    struct now);
 bool	engine_aside_settled(const struct engine *);
+/* What was taken over might be taken again: are marks not durable yet? */
+bool	engine_aside_unsure(const struct engine *);
 
 /* engine_sync.c */
 void	engine_ack_push(struct engine_acks *, uint64_t peer, uint64_t mark,
@@ -220,6 +223,7 @@ void	engine_save_totals(struct engine *, struct now);
 void	engine_sync_pump(struct engine *, struct now);
 /* Something was written: a round is due within a second. */
 void	engine_sync_note(struct engine *, struct now);
+struct mono	engine_sync_deadline(const struct engine *);
 /* Write the buffers out; failures change the storage state. */
 void	engine_flush(struct engine *, struct now);
 void	engine_storage_fault(struct engine *, int err, const char *what,

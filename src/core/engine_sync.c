@@ -2,8 +2,10 @@
  * engine_sync: group commit and the state of the disk.
  *
  * One sync round is under way at a time; all that was flushed before it began
- * shares it. A round is begun when an ack or a sealed batch waits for it, and
- * at least a second after anything was written.
+ * shares it. A round is begun at once when an ack waits for it, and at least a
+ * second after anything was written. Sealed batches and deleted segments, for
+ * which no client waits, begin one some milliseconds after the round before:
+ * at a high rate they then share rounds, at a low one they do not wait.
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -289,13 +291,19 @@ engine_sync_age_ms(const struct engine *e, struct now now)
 }
 
 static bool
+engine_removals_pending(const struct engine *e)
+{
+	return seglog_removals_pending(journal_log(e->journal)) ||
+	    seglog_removals_pending(spool_log(e->spool)) ||
+	    seglog_removals_pending(spool_log(e->records));
+}
+
+static bool
 engine_unsynced(const struct engine *e)
 {
 	return journal_unsynced(e->journal) || spool_unsynced(e->spool) ||
 	    spool_unsynced(e->records) || dead_unsynced(e->dead) ||
-	    seglog_removals_pending(journal_log(e->journal)) ||
-	    seglog_removals_pending(spool_log(e->spool)) ||
-	    seglog_removals_pending(spool_log(e->records));
+	    engine_removals_pending(e);
 }
 
 static void
@@ -343,7 +351,7 @@ engine_sync_begin(struct engine *e, bool journal, bool spool, bool records,
  * follows durable marks, and one deletion the directory's sync of another.
  */
 static bool
-engine_removal_waits(const struct engine *e)
+engine_room_waits(const struct engine *e)
 {
 	uint64_t max = e->conf->storage.journal_max;
 
@@ -356,6 +364,28 @@ engine_sync_note(struct engine *e, struct now now)
 {
 	if (!e->syncing && e->dirty_since.us == 0 && engine_unsynced(e))
 		e->dirty_since = now.mono;
+}
+
+/* Is there what no client waits for, and yet ought to be durable soon? */
+static bool
+engine_sync_wanted(const struct engine *e)
+{
+	return spool_durable(e->spool) < spool_seq(e->spool) ||
+	    spool_durable(e->records) < spool_seq(e->records) ||
+	    dead_unsynced(e->dead) || engine_removals_pending(e);
+}
+
+struct mono
+engine_sync_deadline(const struct engine *e)
+{
+	struct mono at;
+
+	if (e->syncing || e->dirty_since.us == 0)
+		return MONO_NEVER;
+	at = mono_add_ms(e->dirty_since, e->stopping ? 0 : ENGINE_SYNC_MS);
+	if (engine_sync_wanted(e))
+		at = mono_min(at, mono_add_ms(e->sync_began, ENGINE_PACE_MS));
+	return at.us < e->sync_retry.us ? e->sync_retry : at;
 }
 
 static void
@@ -376,14 +406,19 @@ engine_sync_pump_own(struct engine *e, struct now now)
 		bool all = e->stopping || e->conf->storage.durability !=
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
-		bool j = all || e->acks.n > 0 || engine_removal_waits(e);
-		bool s = all || e->spool_full ||
-		    spool_durable(e->spool) < spool_seq(e->spool);
-		bool rec = all || e->record_acks.n > 0 ||
-		    spool_durable(e->records) < spool_seq(e->records);
-		if (now.mono.us < e->sync_retry.us ||
-		    !(j || s || rec || dead_unsynced(e->dead)))
+		bool urgent = all || e->acks.n > 0 || e->record_acks.n > 0 ||
+		    e->spool_full || engine_room_waits(e);
+		if (now.mono.us < e->sync_retry.us || (!urgent &&
+		    now.mono.us < engine_sync_deadline(e).us))
 			return;
+		bool j = all || e->acks.n > 0 || engine_room_waits(e) ||
+		    seglog_removals_pending(journal_log(e->journal));
+		bool s = all || e->spool_full || spool_seq(e->spool) >
+		    spool_durable(e->spool) ||
+		    seglog_removals_pending(spool_log(e->spool));
+		bool rec = all || e->record_acks.n > 0 ||
+		    spool_seq(e->records) > spool_durable(e->records) ||
+		    seglog_removals_pending(spool_log(e->records));
 		if (all)
 			e->dirty_since = (struct mono){ 0 };
 		engine_sync_begin(e, j, s, rec, now);

@@ -161,6 +161,8 @@ end(struct world *w, unsigned sure)
 	world_drain(w);
 	world_check(w);
 	ck_assert_uint_ge(changes_taken(w), CHANGES + sure);
+	/* No request was without its answer, so none comes again. */
+	ck_assert_uint_eq(w->duplicates, 0);
 	world_close(w);
 	world_open(w);
 	world_check_books(w);

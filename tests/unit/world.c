@@ -369,13 +369,29 @@ world_sync_end(struct world *w, int err)
 	engine_sync_end(w->engine, err, 100, w->now);
 }
 
+/* Wait for a round that comes some milliseconds after the one before. */
+static void
+world_pace(struct world *w)
+{
+	struct mono at = engine_sync_deadline(w->engine);
+
+	if (w->sync_wanted || at.us <= w->now.mono.us ||
+	    at.us > mono_add_ms(w->now.mono, ENGINE_PACE_MS).us)
+		return;
+	w->now.wall.us += at.us - w->now.mono.us;
+	w->now.mono = at;
+	engine_turn(w->engine, w->now);
+}
+
 void
 world_turn(struct world *w)
 {
 	engine_turn(w->engine, w->now);
+	world_pace(w);
 	while (w->sync_auto && w->sync_wanted) {
 		world_sync_end(w, 0);
 		engine_turn(w->engine, w->now);
+		world_pace(w);
 	}
 }
 

@@ -99,7 +99,10 @@ enum event_code world_send(struct world *, unsigned r, unsigned n, bool end,
 enum event_code world_send_change(struct world *, unsigned n, bool ack);
 /* What the engine says of itself now. */
 struct engine_status world_status(struct world *);
-/* One turn of the loop; rounds end well when sync_auto. */
+/*
+ * One turn of the loop, and a moment later for what waits for a round; rounds
+ * end well when sync_auto.
+ */
 void	world_turn(struct world *);
 /* The helper thread is done, with this error (0: none). */
 void	world_sync_end(struct world *, int err);
