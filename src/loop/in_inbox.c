@@ -23,6 +23,7 @@
 
 #define IN_INBOX_PEER		((uint64_t)3 << 56)
 #define IN_INBOX_BATCH		32
+#define IN_INBOX_TURN_BYTES	(512u << 10)	/* read in one turn */
 #define IN_INBOX_RETRY_MS	1000
 #define IN_INBOX_LOOK_MS	60000
 
@@ -41,6 +42,7 @@ enum inbox_state {
 	INBOX_LIST,	/* a directory is being read */
 	INBOX_SYNC,	/* the directories are being synced */
 	INBOX_SEARCH,	/* the names are looked for in the spool */
+	INBOX_TAKE,	/* the batch is being read */
 };
 
 struct in_inbox {
@@ -62,7 +64,7 @@ struct in_inbox {
 	/* Now in cur/, to be taken next; found: it is, already. */
 	struct inbox_name	 batch[IN_INBOX_BATCH];
 	bool			 found[IN_INBOX_BATCH];
-	size_t			 batch_n;
+	size_t			 batch_n, batch_at;
 	bool			 searching;	/* they are leftovers */
 	struct inbox_file	 under_way[IN_INBOX_BATCH];
 	size_t			 under_way_n;
@@ -288,9 +290,9 @@ in_inbox_offer(struct in_inbox *in, const char *name, const struct buf *b)
 	return true;
 }
 
-/* A file of cur/. false: stop here, and try again later. */
+/* A file of cur/, of *bytes. false: stop here, and try again later. */
 static bool
-in_inbox_take(struct in_inbox *in, const char *name)
+in_inbox_take(struct in_inbox *in, const char *name, size_t *bytes)
 {
 	const char *fault;
 	struct buf b;
@@ -304,6 +306,7 @@ in_inbox_take(struct in_inbox *in, const char *name)
 		in_inbox_set_aside(in, name, fault);
 	else
 		ok = in_inbox_offer(in, name, &b);
+	*bytes = b.len;
 	buf_free(&b);
 	return ok;
 }
@@ -319,34 +322,54 @@ in_inbox_is_doubtful(const struct in_inbox *in, const char *name)
 	return false;
 }
 
-/* The files of the batch that no record was found of. */
+/* No more can be taken now: the rest of the batch waits. */
 static void
-in_inbox_take_batch(struct in_inbox *in)
+in_inbox_put_back(struct in_inbox *in)
 {
-	bool full = false;
-
-	in->state = INBOX_REST;
-	for (size_t i = 0; i < in->batch_n; i++) {
+	for (size_t i = in->batch_at; i < in->batch_n; i++) {
 		const char *name = in->batch[i].s;
 
-		if (in->found[i]) {
+		if (in->found[i])
 			in_inbox_remove(in, name);
-			continue;
-		}
-		engine_hold_drops(loop_engine(in->loop), true);
-		full = full || !in_inbox_take(in, name);
 		/* For who lists new/ again: in cur/ it would be looked for. */
-		if (full && renameat(in->dir.cur, name, in->dir.fresh,
-		    name) < 0)
+		else if (renameat(in->dir.cur, name, in->dir.fresh, name) < 0)
 			in->leftovers = true;
 	}
 	in->batch_n = 0;
-	if (full) {
-		inbox_list_clear(&in->list);
-		in_inbox_later(in, IN_INBOX_RETRY_MS);
-	} else if (in->under_way_n == 0) {
-		in_inbox_later(in, 0);
+	inbox_list_clear(&in->list);
+	in_inbox_later(in, IN_INBOX_RETRY_MS);
+}
+
+/* The files of the batch that no record was found of, some in each turn. */
+static void
+in_inbox_take_batch(struct in_inbox *in)
+{
+	size_t bytes, sum = 0;
+
+	in->state = INBOX_TAKE;
+	for (; in->batch_at < in->batch_n; in->batch_at++) {
+		const char *name = in->batch[in->batch_at].s;
+
+		if (in->found[in->batch_at]) {
+			in_inbox_remove(in, name);
+			continue;
+		}
+		if (sum >= IN_INBOX_TURN_BYTES) {
+			in_inbox_later(in, 0);
+			return;
+		}
+		engine_hold_drops(loop_engine(in->loop), true);
+		if (!in_inbox_take(in, name, &bytes)) {
+			in->state = INBOX_REST;
+			in_inbox_put_back(in);
+			return;
+		}
+		sum += bytes;
 	}
+	in->state = INBOX_REST;
+	in->batch_n = 0;
+	if (in->under_way_n == 0)
+		in_inbox_later(in, 0);
 }
 
 static void
@@ -431,6 +454,7 @@ in_inbox_begin(struct in_inbox *in)
 	const char *name;
 
 	in->searching = in->leftovers;
+	in->batch_at = 0;
 	memset(in->found, 0, sizeof in->found);
 	while (in->batch_n < IN_INBOX_BATCH &&
 	    (name = inbox_list_next(&in->list)) != NULL) {
@@ -479,7 +503,13 @@ in_inbox_list(struct in_inbox *in)
 static void
 in_inbox_step(struct in_inbox *in)
 {
-	if (in->stopping || in->under_way_n > 0 || in->state == INBOX_SYNC)
+	if (in->stopping || in->state == INBOX_SYNC)
+		return;
+	if (in->state == INBOX_TAKE) {
+		in_inbox_take_batch(in);
+		return;
+	}
+	if (in->under_way_n > 0)
 		return;
 	if (in->state == INBOX_SEARCH) {
 		in_inbox_search(in, false);
@@ -532,7 +562,7 @@ in_inbox_answer(struct in_inbox *in, uint64_t peer, enum event_code code)
 			in_inbox_leave(in, f->name.s);
 		}
 		*f = in->under_way[--in->under_way_n];
-		if (in->under_way_n == 0)
+		if (in->under_way_n == 0 && in->state != INBOX_TAKE)
 			in_inbox_later(in, 0);
 		break;
 	}

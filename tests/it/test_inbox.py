@@ -112,6 +112,21 @@ def test_left_and_taken(t):
            t.daemon.get("/metrics")[1], "counted by input")
 
 
+def test_large_files(t):
+    """More than is read in one turn of the loop: all, in order, also when the
+    process is killed on the way."""
+    t.upstream()
+    for n in range(40):
+        drop(t, f"{n:02}.msgpack", pack({"change": {
+            "kind": "code", "ref": f"git:{n}", "summary": "x" * 200_000,
+            "at": "2026-11-23T12:00:00Z"}}))
+    start(t).kill()
+    start(t)
+    wait_refs(t, [f"git:{n}" for n in range(40)])
+    wait_for("the inbox to be empty", lambda: is_empty(t))
+    t.check_books(records=True, accepted=40, delivered=40)
+
+
 def test_without_inbox(t):
     """The status is clear where it cannot be left."""
     t.upstream()
