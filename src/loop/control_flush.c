@@ -1,7 +1,7 @@
 /*
- * control_flush: POST /flush: a line whenever the state has changed, and once a
- * second; the last line's state is "done", or "held" when nothing moves before
- * somebody acts.
+ * control_flush: POST /flush: a line whenever the state has changed, its own or
+ * the upstream's, and once a second; the last line's state is "done", or "held"
+ * when nothing moves before somebody acts.
  */
 #include <event2/http.h>
 #include <stdlib.h>
@@ -19,6 +19,7 @@ struct control_flush {
 	struct control_stream	 s;	/* first */
 	struct engine_flush	*flush;
 	struct engine_flush_status st;	/* as told last */
+	const char		*upstream;	/* its state, as told last */
 	bool			 told;
 	bool			 wait;	/* also where it is held */
 	struct mono		 at;
@@ -42,15 +43,18 @@ flush_fill(struct control_stream *s, struct buf *b, struct now now)
 	struct engine_status es;
 
 	engine_flush_status(e, f->flush, now, &st);
+	engine_status(e, now, &es);
+	bool same = flush_is_same(&st, &f->st) &&
+	    f->upstream == es.upstream;
 	bool end = st.state == ENGINE_FLUSH_DONE || (st.held && !f->wait);
 	int64_t ms = mono_sub_ms(now.mono, f->at);
-	if (!end && f->told && ms < (flush_is_same(&st, &f->st) ?
-	    FLUSH_LINE_MS : FLUSH_NEWS_MS))
+	if (!end && f->told && ms < (same ? FLUSH_LINE_MS :
+	    FLUSH_NEWS_MS))
 		return CONTROL_WAIT;
 	f->told = true;
 	f->st = st;
+	f->upstream = es.upstream;
 	f->at = now.mono;
-	engine_status(e, now, &es);
 	ask_json_flush(b, &st, &es);
 	buf_putc(b, '\n');
 	return end ? CONTROL_END : CONTROL_WAIT;
