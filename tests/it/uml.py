@@ -47,7 +47,7 @@ import subprocess
 import sys
 
 import lumnid_it
-from lumnid_it import BUILD, SOURCE, Failure, Process, Skip
+from lumnid_it import BUILD, SOURCE, Failure, Process, Skip, program
 
 HOST_IP = "10.98.7.1"
 GUEST_IP = "10.98.7.2"
@@ -144,8 +144,9 @@ class Machine(Process):
         # Its memory is a file, which has no name and goes with it: one on
         # a disk would be written there.
         shm = "/dev/shm" if os.path.isdir("/dev/shm") else where
-        super().__init__(case, argv, name, {"TMPDIR": shm},
-                         start_new_session=True)
+        super().__init__(case, argv, name, {
+            "TMPDIR": shm, "LD_PRELOAD": program("tests/support/umlfp.so")},
+            start_new_session=True)
 
     @staticmethod
     def _init(case, command, net, modules, env):
