@@ -111,6 +111,11 @@ class Process:
         return f"--- {self.name} (pid {self.pid}), last lines:\n" + \
             "\n".join(lines[-last:])
 
+    def said(self, pattern):
+        """Is there a line that matches, so far?"""
+        with self._news:
+            return any(re.search(pattern, x) for x in self.lines if x)
+
     def wait_line(self, pattern, seconds=20, after=0):
         """Wait for a line that matches; return (match, its index + 1)."""
         end = deadline(seconds)

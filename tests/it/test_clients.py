@@ -172,25 +172,26 @@ def cost(t, client, address=None):
     more than any model allows.
 
     Judged is the processor's time of a call, which must be less than a
-    hundredth of that, and that no call waits. The calls come after 10 ms of
-    other work, with cold caches. The comparison with and without is printed:
+    hundredth of that (more where other tests run beside this one and take
+    the caches), and that no call waits. The calls come after 10 ms of other
+    work, with cold caches. The comparison with and without is printed:
     other processes weigh more in it than the client."""
     if SANITIZED:
         raise Skip("sanitizers are slow")
-    best = None
+    best, most = None, 200 * SLOW
     for _ in range(4):
         r = Agent(t, client, "measure", "blocks=5", "steps=10",
                   "work_us=10000", "queue=100000", "flush_ms=0",
                   address=address).report()
         if best is None or r["call_cpu_us"] < best["call_cpu_us"]:
             best = r
-        if best["call_cpu_us"] < 200:
+        if best["call_cpu_us"] < most:
             break
     print(f"# {client}: a call takes {best['call_cpu_us']:.1f} us of the "
           f"processor, {best['call_us']:.1f} of the clock; with by without: "
           f"processor {best['cpu_ratio']:.4f}, clock "
           f"{best['wall_ratio']:.4f}")
-    t.true(best["call_cpu_us"] < 200 and best["call_us"] < 10000 * SLOW,
+    t.true(best["call_cpu_us"] < most and best["call_us"] < 10000 * SLOW,
            f"{client}: {best}")
 
 

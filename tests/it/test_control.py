@@ -453,7 +453,7 @@ def test_flush_results(t):
     t.true("delivered 2 events" in done.stdout, done.stdout)
     up.script("status=503\n")
     send(t, "c", 5)
-    done = ctl(t, "flush", "--wait", "1s", status=4)
+    done = ctl(t, "flush", "--wait", f"{int(lumnid_it.SLOW) or 1}s", status=4)
     t.true("5 events are still on the way" in done.stderr and
            "503" in done.stderr, done.stderr)
     # It is sealed already, and may be waited for again.

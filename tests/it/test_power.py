@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,7 @@ class Client:
 def listens():
     try:
         lumnid_it.Stream(SOCKET).close()
+        socket.create_connection(("127.0.0.1", 8842)).close()
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     return True
