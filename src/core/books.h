@@ -44,6 +44,7 @@ enum books_total {
 	BOOKS_DEAD_DELETED = 48,	/* events of letters past their limits */
 	BOOKS_PAUSES = 49,		/* pauses and resumes: odd means paused */
 	BOOKS_REFUSED_BY = 50,		/* + enum books_input; messages */
+	BOOKS_RECORDS_BY = 56,		/* + enum books_input; accepted */
 	BOOKS_TOTALS = 64
 };
 
@@ -51,7 +52,6 @@ struct books {
 	uint64_t	total[BOOKS_TOTALS];
 	/* Since the start of this process only. */
 	uint64_t	messages, bytes;
-	uint64_t	records_by[BOOKS_INPUTS];	/* accepted */
 	uint64_t	acks;
 	uint64_t	seals[16];		/* by enum spool_reason */
 	uint64_t	raw_bytes, body_bytes;	/* sealed, before and after */

@@ -101,7 +101,7 @@ metrics_inputs(struct buf *b, const struct books *bk)
 	metrics_head(b, name, "counter", "Records spooled, by input.");
 	for (int i = 0; i < BOOKS_INPUTS; i++)
 		metrics_label(b, name, "input", books_input_name(
-		    (enum books_input)i), bk->records_by[i]);
+		    (enum books_input)i), bk->total[BOOKS_RECORDS_BY + i]);
 	name = "lumnid_messages_refused_total";
 	metrics_head(b, name, "counter", "Messages refused, by code.");
 	for (int i = 1; i < EVENT_CODES; i++)
