@@ -15,11 +15,17 @@ clock_read(clockid_t id)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+struct mono
+clock_mono(void)
+{
+	return (struct mono){ clock_read(CLOCK_MONOTONIC) };
+}
+
 struct now
 clock_now(void)
 {
 	return (struct now){
-		.mono = { clock_read(CLOCK_MONOTONIC) },
+		.mono = clock_mono(),
 		.wall = { clock_read(CLOCK_REALTIME) },
 	};
 }

@@ -23,7 +23,7 @@
 #define ENGINE_RECENT_BYTES	(2u << 20)
 #define ENGINE_RECORDS_BUFFER	(32u << 10)
 #define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
-#define ENGINE_PACE_MS		4	/* between rounds nobody waits for */
+#define ENGINE_PACE_MS		8	/* between rounds nobody waits for */
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
 #define ENGINE_SPACE_MS		1000	/* between looks at free space */
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)

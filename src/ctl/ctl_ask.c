@@ -20,7 +20,7 @@ ctl_ask_wait(const struct ctl *ctl, struct ctl_conn *c, struct mono since,
 	if (c->out.len != 0)
 		fd.events |= POLLOUT;
 	if (ctl->timeout_ms > 0) {
-		left = ctl->timeout_ms - mono_sub_ms(clock_now().mono, since);
+		left = ctl->timeout_ms - mono_sub_ms(clock_mono(), since);
 		if (left < 0)
 			left = 0;
 	}
@@ -38,7 +38,7 @@ static int
 ctl_ask_talk(const struct ctl *ctl, struct ctl_conn *c, uint64_t id,
     struct why *why)
 {
-	struct mono since = clock_now().mono;
+	struct mono since = clock_mono();
 	struct ctl_answer a;
 	int r;
 

@@ -112,7 +112,7 @@ ctl_drop(const char *path, const struct buf *message, struct why *why)
 	if (dir < 0)
 		return why_errno(why, -errno, "%s", path);
 	if (getrandom(&random, sizeof random, 0) != sizeof random)
-		random = (uint64_t)clock_now().mono.us;
+		random = (uint64_t)clock_mono().us;
 	(void)snprintf(name, sizeof name, "%020" PRId64 ".%ld.%016" PRIx64
 	    ".msgpack", clock_now().wall.us, (long)getpid(), random);
 	r = drop_into(dir, path, name, message, why);

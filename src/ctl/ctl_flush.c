@@ -143,7 +143,7 @@ flush_idle(void *arg)
 	struct flush *f = arg;
 
 	f->late = f->last != NULL && f->wait_ms != INT64_MAX &&
-	    mono_sub_ms(clock_now().mono, f->began) >= f->wait_ms;
+	    mono_sub_ms(clock_mono(), f->began) >= f->wait_ms;
 	return f->late;
 }
 
@@ -203,7 +203,7 @@ static int
 flush_do(const struct ctl *ctl, const char *run, int64_t wait_ms)
 {
 	struct flush f = { .ctl = ctl, .wait_ms = wait_ms,
-	    .began = clock_now().mono };
+	    .began = clock_mono() };
 	struct ctl_http *h = ctl_http_new(ctl);
 	struct why why = { "" };
 	struct buf target;

@@ -376,7 +376,7 @@ send_turn(struct send *s, struct mono *since, struct why *why)
 		fds[0].events |= POLLOUT;
 	if (s->ctl->timeout_ms > 0 && send_waits(s)) {
 		int64_t left = s->ctl->timeout_ms -
-		    mono_sub_ms(clock_now().mono, *since);
+		    mono_sub_ms(clock_mono(), *since);
 		wait_ms = left < 0 ? 0 : left > INT32_MAX ? INT32_MAX :
 		    (int)left;
 	}
@@ -398,7 +398,7 @@ send_turn(struct send *s, struct mono *since, struct why *why)
 	while (n < 0 && m >= 0 && !s->conn.closed)
 		m = send_read_closing(s, why);
 	if (n > 0 || m > 0 || !waited)
-		*since = clock_now().mono;
+		*since = clock_mono();
 	if (m < 0)
 		return (int)m;
 	if (n < 0 || s->conn.closed)
@@ -410,7 +410,7 @@ send_turn(struct send *s, struct mono *since, struct why *why)
 static int
 send_run_loop(struct send *s, struct why *why)
 {
-	struct mono since = clock_now().mono;
+	struct mono since = clock_mono();
 
 	for (;;) {
 		/* Lines that have been read, and the file to open next. */

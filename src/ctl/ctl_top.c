@@ -315,13 +315,13 @@ top_keys(struct top *t, bool *ret_draw)
 static bool
 top_wait(struct top *t)
 {
-	struct mono until = mono_add_ms(clock_now().mono, t->interval_ms);
+	struct mono until = mono_add_ms(clock_mono(), t->interval_ms);
 	struct pollfd fd = { .fd = t->raw ? STDIN_FILENO : -1,
 	    .events = POLLIN };
 	bool draw = false;
 
 	while (!draw) {
-		int64_t us = until.us - clock_now().mono.us;
+		int64_t us = until.us - clock_mono().us;
 		if (us <= 0)
 			return true;
 		struct timespec ts = { us / 1000000, us % 1000000 * 1000 };

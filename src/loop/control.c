@@ -354,7 +354,7 @@ on_control_accept_error(struct evconnlistener *listener, void *evhttp)
 	assert(c != NULL && c->http == evhttp);
 	(void)evconnlistener_disable(listener);
 	(void)evtimer_add(&c->ev_rest, &tv);
-	if (log_limit_hit(&c->limit, clock_now().mono.us, &n))
+	if (log_limit_hit(&c->limit, clock_mono().us, &n))
 		log_error("accept_failed", LS("input", "control"),
 		    LS("error", strerror(err)), LU("repeated", n));
 }

@@ -150,7 +150,7 @@ control_do_tail(struct control *c, struct evhttp_request *req,
 	t->s.fill = tail_fill;
 	t->s.free = tail_free;
 	t->budget = TAIL_BURST;
-	t->paid = clock_now().mono;
+	t->paid = clock_mono();
 	buf_init(&t->out, 0);
 	if (run != NULL)
 		memcpy(t->run, run, len);

@@ -289,7 +289,7 @@ daemon_turn(void *arg)
 
 	if (!d->stopping)
 		return;
-	now = clock_now().mono;
+	now = clock_mono();
 	if (!d->cancelled && engine_in_flight(d->engine) != 0 &&
 	    (d->hurry || now.us >= d->flight_end.us)) {
 		d->cancelled = true;

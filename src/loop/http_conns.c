@@ -88,7 +88,7 @@ on_linger(evutil_socket_t fd, short what, void *arg)
 	char junk[16 * 1024];
 
 	if ((what & EV_READ) == 0 || recv(fd, junk, sizeof junk, 0) <= 0 ||
-	    clock_now().mono.us >= li->end.us)
+	    clock_mono().us >= li->end.us)
 		http_linger_free(li);
 }
 
@@ -101,7 +101,7 @@ http_linger_new(struct http_conns *hc, int fd)
 
 	li->hc = hc;
 	li->fd = fd;
-	li->end = mono_add_ms(clock_now().mono, HTTP_CONNS_LINGER_S * 1000);
+	li->end = mono_add_ms(clock_mono(), HTTP_CONNS_LINGER_S * 1000);
 	li->next = hc->lingers;
 	hc->lingers = li;
 	hc->lingers_n++;
@@ -143,7 +143,7 @@ http_conn_throw_out(struct http_conn *c, int which)
 	uint64_t times;
 	int n;
 
-	if (log_limit_hit(&hc->limit, clock_now().mono.us, &times))
+	if (log_limit_hit(&hc->limit, clock_mono().us, &times))
 		log_warn("http_client_cut", LS("code", g->code),
 		    LS("error", g->sentence), LU("bytes", c->held),
 		    LU("repeated", times));
@@ -230,7 +230,7 @@ static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_conns *hc = arg;
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 
 	hc->ticking = false;
 	for (struct http_conn *c = hc->conns; c != NULL; c = c->next) {
@@ -251,7 +251,7 @@ http_conn_count(struct http_conn *c, size_t n)
 	if (n == 0)
 		return;
 	if (c->held == 0)
-		c->since = clock_now().mono;
+		c->since = clock_mono();
 	c->held += n;
 	c->hc->held += n;
 	http_conns_need_tick(c->hc);
@@ -265,7 +265,7 @@ on_input(struct evbuffer *b, const struct evbuffer_cb_info *info, void *arg)
 	/* It is read again, so the answer is given, if not all of it written. */
 	if (c->serving && info->n_added > 0) {
 		c->serving = false;
-		c->since = clock_now().mono;
+		c->since = clock_mono();
 	}
 	http_conn_count(c, info->n_added);
 }

@@ -201,7 +201,7 @@ static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_multi *hm = arg;
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 
 	hm->armed = MONO_NEVER;
 	if (now.us < hm->due.us) {
@@ -226,7 +226,7 @@ on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 		hm->due = MONO_NEVER;
 		return 0;
 	}
-	now = clock_now().mono;
+	now = clock_mono();
 	hm->due = mono_add_ms(now, timeout_ms);
 	http_multi_arm(hm, now);
 	return 0;

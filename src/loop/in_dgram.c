@@ -69,7 +69,7 @@ in_dgram_log_refused(struct in_dgram_socket *so, const char *code,
 	uint64_t n;
 
 	if (!log_enabled(LOG_LEVEL_DEBUG) ||
-	    !log_limit_hit(&so->in->log_refused, clock_now().mono.us, &n))
+	    !log_limit_hit(&so->in->log_refused, clock_mono().us, &n))
 		return;
 	log_debug("datagram_refused", LS("input", books_input_name(so->input)),
 	    LS("code", code), LS("error", text), LU("repeated", n));
@@ -139,7 +139,7 @@ in_dgram_set_drops(struct in_dgram_socket *so, uint32_t drops)
 	engine_books(engine)->total[so->drops_total] +=
 	    (uint32_t)(drops - so->drops);
 	so->drops = drops;
-	if (log_limit_hit(&so->in->log_drops, clock_now().mono.us, &n))
+	if (log_limit_hit(&so->in->log_drops, clock_mono().us, &n))
 		log_warn("kernel_dropped",
 		    LS("input", books_input_name(so->input)),
 		    LU("datagrams", drops), LU("repeated", n), LS("hint",
@@ -205,7 +205,7 @@ in_dgram_failed(struct in_dgram_socket *so, int err)
 {
 	uint64_t n;
 
-	if (log_limit_hit(&so->in->log_failed, clock_now().mono.us, &n))
+	if (log_limit_hit(&so->in->log_failed, clock_mono().us, &n))
 		log_error("datagram_receive_failed",
 		    LS("input", books_input_name(so->input)),
 		    LS("error", strerror(err)), LU("repeated", n));
@@ -386,7 +386,7 @@ in_dgram_drain_socket(struct in_dgram_socket *so, struct mono end)
 {
 	if (so->sock.fd >= 0 && (so->in->buffers != NULL ||
 	    in_dgram_buffers_new(so->in) == 0)) {
-		while (in_dgram_batch(so) > 0 && clock_now().mono.us < end.us)
+		while (in_dgram_batch(so) > 0 && clock_mono().us < end.us)
 			continue;
 		in_dgram_ask_drops(so);
 	}
@@ -396,7 +396,7 @@ in_dgram_drain_socket(struct in_dgram_socket *so, struct mono end)
 void
 in_dgram_drain(struct in_dgram *in, int64_t budget_ms)
 {
-	struct mono end = mono_add_ms(clock_now().mono, budget_ms);
+	struct mono end = mono_add_ms(clock_mono(), budget_ms);
 
 	loop_wake(in->loop);
 	for (size_t i = 0; i < NELEM(in->sockets); i++)

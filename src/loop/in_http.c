@@ -414,7 +414,7 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 static bool
 in_http_throttle(struct in_http *in, struct evhttp_request *req)
 {
-	int64_t ms = uids_wait_ms(in->user, in->conf, clock_now().mono);
+	int64_t ms = uids_wait_ms(in->user, in->conf, clock_mono());
 	char seconds[24];
 
 	if (ms == 0)
@@ -460,7 +460,7 @@ in_http_ingest(struct in_http *in, struct evhttp_request *req,
 	    in->message.data, in->message.len, clock_now(), &ack, &why);
 	loop_wake(in->loop);
 	uids_charge(loop_uids(in->loop), in->user, in->conf,
-	    code == EVENT_OK ? events : 0, in->body.len, clock_now().mono);
+	    code == EVENT_OK ? events : 0, in->body.len, clock_mono());
 	if (code == EVENT_OK)
 		return;
 	(void)in_http_forget(in, w);

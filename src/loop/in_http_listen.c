@@ -107,7 +107,7 @@ on_accept_error(struct evconnlistener *listener, void *evhttp)
 
 	assert(in != NULL && in->http == evhttp);
 	in_http_rest(in);
-	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
+	if (log_limit_hit(&in->limit, clock_mono().us, &n))
 		log_error("accept_failed", LS("input", "http"),
 		    LS("error", strerror(err)), LU("repeated", n));
 }

@@ -93,7 +93,7 @@ in_inbox_fault(struct in_inbox *in, const char *what, const char *error)
 {
 	uint64_t n;
 
-	if (log_limit_hit(&in->limit, clock_now().mono.us, &n))
+	if (log_limit_hit(&in->limit, clock_mono().us, &n))
 		log_error("inbox_failed", LS("directory", in->path),
 		    LS("what", what), LS("error", error), LU("repeated", n));
 }

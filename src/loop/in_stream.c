@@ -76,7 +76,7 @@ in_stream_bury(struct in_stream *in, struct stream_conn *c)
 	assert(in->slots[c->slot] == c);
 	in->slots[c->slot] = NULL;
 	in->conns--;
-	uids_release(loop_uids(in->loop), c->user, clock_now().mono);
+	uids_release(loop_uids(in->loop), c->user, clock_mono());
 	c->user = NULL;
 	c->next_dead = in->dead;
 	in->dead = c;
@@ -124,7 +124,7 @@ static void
 on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct in_stream *in = arg;
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 	bool more = false;
 
 	in->ticking = false;
@@ -142,7 +142,7 @@ in_stream_need_throttle(struct in_stream *in, int64_t ms)
 {
 	const struct timeval tv = { .tv_sec = ms / 1000,
 	    .tv_usec = ms % 1000 * 1000 };
-	struct mono at = mono_add_ms(clock_now().mono, ms);
+	struct mono at = mono_add_ms(clock_mono(), ms);
 
 	if (at.us < in->throttle_at.us &&
 	    evtimer_add(&in->ev_throttle, &tv) == 0)
@@ -154,7 +154,7 @@ static void
 on_throttle(evutil_socket_t fd, short what, void *arg)
 {
 	struct in_stream *in = arg;
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 	int64_t least = INT64_MAX;
 
 	in->throttle_at = MONO_NEVER;
@@ -198,7 +198,7 @@ static void
 in_stream_resume(struct in_stream *in)
 {
 	struct engine *engine = loop_engine(in->loop);
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 
 	if (now.us < in->resume_at.us)
 		return;
@@ -355,18 +355,18 @@ in_stream_shut(struct in_stream *in)
 void
 in_stream_drain(struct in_stream *in, int64_t budget_ms)
 {
-	struct mono end = mono_add_ms(clock_now().mono, budget_ms);
+	struct mono end = mono_add_ms(clock_mono(), budget_ms);
 	bool more = true;
 
 	loop_wake(in->loop);
 	in->draining = true;
 	in_stream_shut(in);
-	while (stream_listen_accept(in) && clock_now().mono.us < end.us)
+	while (stream_listen_accept(in) && clock_mono().us < end.us)
 		;
 	stream_listen_close(in);
 	in_stream_shut(in);	/* those just accepted */
 	/* Round after round, so that no client uses up the time alone. */
-	while (more && clock_now().mono.us < end.us) {
+	while (more && clock_mono().us < end.us) {
 		more = false;
 		for (uint32_t i = 0; i < in->slots_n; i++) {
 			struct stream_conn *c = in->slots[i];

@@ -138,7 +138,7 @@ static void
 loop_begin_turn(struct loop *lo)
 {
 	if (lo->began.us == 0)
-		lo->began = clock_now().mono;
+		lo->began = clock_mono();
 }
 
 void
@@ -232,7 +232,7 @@ loop_follows(const struct loop *lo, struct mono now)
 static void
 loop_note_turn(struct loop *lo, struct mono began)
 {
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 	int64_t us = now.us - began.us;
 
 	if (lo->began.us != 0)
@@ -253,7 +253,7 @@ loop_note_turn(struct loop *lo, struct mono began)
 void
 loop_turns(const struct loop *lo, struct loop_turns *ret)
 {
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 	const int64_t *l = lo->longest_us;
 
 	ret->took = lo->took;
@@ -297,7 +297,7 @@ loop_is_pressed(struct loop *lo)
 		return true;
 	if (lo->engine == NULL)
 		return false;
-	now = clock_now().mono;
+	now = clock_mono();
 	if (engine_deadline(lo->engine).us <= now.us)
 		return true;
 	loop_arm(lo, now);

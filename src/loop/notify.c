@@ -54,5 +54,5 @@ void
 notify_reloading(void)
 {
 	(void)notify_send("RELOADING=1\nMONOTONIC_USEC=%" PRId64,
-	    clock_now().mono.us);
+	    clock_mono().us);
 }

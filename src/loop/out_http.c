@@ -137,12 +137,12 @@ out_http_send(struct transport *tp, const struct transport_request *tr,
 	struct secret *key_line;
 	int r;
 
-	out_http_watch_tls(out, clock_now().mono);
+	out_http_watch_tls(out, clock_mono());
 	rq = http_wire_request(out->wire, out->conf, why);
 	if (rq == NULL)
 		return -EBUSY;
 	rq->tag = tr->tag;
-	rq->begin = clock_now().mono;
+	rq->begin = clock_mono();
 	rq->answer = (struct transport_answer){ .status = 0 };
 	if (rq->answer_cap > OUT_HTTP_ANSWER_KEEP) {
 		free(rq->answer_body);

@@ -68,7 +68,7 @@ stream_conn_set_state(struct stream_conn *c, enum stream_state state,
     int64_t ms)
 {
 	c->state = state;
-	c->deadline = mono_add_ms(clock_now().mono, ms);
+	c->deadline = mono_add_ms(clock_mono(), ms);
 	in_stream_need_tick(c->in);
 	stream_conn_set_reading(c);
 }
@@ -186,7 +186,7 @@ stream_conn_log_refused(struct stream_conn *c, enum event_code code,
 	uint64_t n;
 
 	if (!log_enabled(LOG_LEVEL_DEBUG) || !log_limit_hit(&c->in->log_refused,
-	    clock_now().mono.us, &n))
+	    clock_mono().us, &n))
 		return;
 	log_debug("message_refused", LS("code", event_code_name(code)),
 	    LS("error", text), LI("uid", c->uid), LI("pid", c->pid),
@@ -375,7 +375,7 @@ static void
 stream_conn_charge(struct stream_conn *c, uint64_t events, size_t bytes)
 {
 	struct in_stream *in = c->in;
-	struct mono now = clock_now().mono;
+	struct mono now = clock_mono();
 
 	uids_charge(loop_uids(in->loop), c->user, in->conf, events, bytes,
 	    now);
@@ -389,7 +389,7 @@ stream_conn_is_throttled(struct stream_conn *c)
 
 	if (c->in->draining)
 		return false;
-	ms = uids_wait_ms(c->user, c->in->conf, clock_now().mono);
+	ms = uids_wait_ms(c->user, c->in->conf, clock_mono());
 	if (ms == 0)
 		return false;
 	c->throttled = true;
@@ -512,7 +512,7 @@ stream_conn_fail(struct stream_conn *c, enum event_code code, const char *text)
 
 	if (c->state != STREAM_OPEN)
 		return;
-	if (log_limit_hit(&c->in->log_limit, clock_now().mono.us, &n))
+	if (log_limit_hit(&c->in->log_limit, clock_mono().us, &n))
 		log_warn("client_failed", LS("code", event_code_name(code)),
 		    LS("error", text), LI("uid", c->uid), LI("pid", c->pid),
 		    LU("repeated", n));
@@ -574,7 +574,7 @@ stream_conn_flush(struct stream_conn *c)
 		}
 		if (c->state == STREAM_OPEN &&
 		    (progress || c->deadline.us == MONO_NEVER.us))
-			c->deadline = mono_add_ms(clock_now().mono,
+			c->deadline = mono_add_ms(clock_mono(),
 			    STREAM_WRITE_MS);
 		in_stream_need_tick(c->in);
 		return;

@@ -45,7 +45,7 @@ stream_forward_tell(struct stream_conn *c, enum event_code code,
 {
 	uint64_t n;
 
-	if (log_limit_hit(&c->in->log_forward, clock_now().mono.us, &n))
+	if (log_limit_hit(&c->in->log_forward, clock_mono().us, &n))
 		log_warn("forward_refused", LS("code", event_code_name(code)),
 		    LS("error", text), LI("uid", c->uid), LI("pid", c->pid),
 		    LU("repeated", n));

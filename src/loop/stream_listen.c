@@ -37,7 +37,7 @@ stream_listen_turn_away(struct in_stream *in, int fd, enum event_code code,
 		(void)send(fd, b.data, b.len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	buf_free(&b);
 	(void)close(fd);
-	if (log_limit_hit(&in->log_limit, clock_now().mono.us, &n))
+	if (log_limit_hit(&in->log_limit, clock_mono().us, &n))
 		log_warn("client_turned_away",
 		    LS("code", event_code_name(code)), LS("error", text),
 		    LI("uid", cred->uid), LI("pid", cred->pid),
@@ -93,7 +93,7 @@ stream_listen_admit(struct stream_listener *l, int fd)
 	}
 	user = uids_hold(uids, cred.uid);
 	if (uids_connections(user) > in->conf->limits.connections_per_uid) {
-		uids_release(uids, user, clock_now().mono);
+		uids_release(uids, user, clock_mono());
 		stream_listen_turn_away(in, fd, EVENT_TOO_MANY_CONNECTIONS,
 		    "limits.connections_per_uid is reached", &cred);
 		return;
@@ -140,7 +140,7 @@ stream_listen_error(struct in_stream *in, int err)
 			(void)event_del(&in->listeners[i].ev);
 	in->accept_rests = true;
 	in_stream_need_tick(in);
-	if (log_limit_hit(&in->log_accept, clock_now().mono.us, &n))
+	if (log_limit_hit(&in->log_accept, clock_mono().us, &n))
 		log_error("accept_failed", LS("error", strerror(err)),
 		    LU("repeated", n));
 }

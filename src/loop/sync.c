@@ -90,9 +90,9 @@ sync_main(void *arg)
 		if (!sy->has_job && sy->quit)
 			break;
 		sy->has_job = false;
-		begin = clock_now().mono;
+		begin = clock_mono();
 		sy->err = sync_round(sy);
-		sy->took_us = clock_now().mono.us - begin.us;
+		sy->took_us = clock_mono().us - begin.us;
 		sync_tell(sy, &sy->ended);
 	}
 	return NULL;
