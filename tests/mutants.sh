@@ -34,7 +34,7 @@ rollback-cut@store/seglog.c@s/(l->t\.written = mark\.off;.*?)l->t\.cut = true;/$
 ack-order@core/engine_sync.c@s/engine_acks_pop\(e, &e->acks, journal_durable\(e->journal\), EVENT_OK/engine_acks_pop(e, &e->acks, journal_appended(e->journal), EVENT_OK/@an ack waits for the journal
 record-ack@core/engine_sync.c@s/&e->record_acks, spool_durable\(e->records\)/&e->record_acks, spool_seq(e->records)/@an ack of a record waits for the spool
 seal-order@core/engine_sync.c@s/engine_seal_durable\(e, spool_durable\(e->spool\), now\)/engine_seal_durable(e, spool_seq(e->spool), now)/@a seal mark follows a durable batch
-release-order@core/engine_sync.c@s/engine_seal_release\(e, journal_durable\(e->journal\)\)/engine_seal_release(e, UINT64_MAX)/@events go after their durable mark
+release-order@core/engine_seal.c@s/engine_marks_push\(e, s->events\[i\]\.place\.segno\)/journal_release(e->journal, s->events[i].place)/@events go after their durable mark
 send-order@core/sender_window.c@s/uint64_t durable = spool_durable\(w->spool\);/uint64_t durable = spool_seq(w->spool);/@a batch is sent once it is durable
 journal-trim-state@store/journal.c@s/ \|\| !journal_state_durable\(j, durable\)//@a segment goes after a durable state
 journal-trim-dir@store/journal.c@s/ \|\| seglog_removals_pending\(j->log\)//@one deletion after another's directory sync
@@ -43,6 +43,7 @@ spool-trim-mark@store/spool.c@s/return sg->marked <= durable;/return true;/@a se
 spool-trim-owed@store/spool.c@s/ \|\| sg->owed_seq > may_delete//@a segment goes after the journal's marks
 hole@store/spool_open.c@s/if \(seq < o->hole\)\n\t\to->hole = seq;//@what lies behind a lost batch is taken back
 aside-sync@store/aside.c@s/int r = sys->fsync\(fd\);/int r = 0;/@fsync of what is set aside for a newer lumnid
+aside-twice@core/engine_aside.c@s/if \(had != NULL\)/if (0)/@what was taken over before a crash is not again
 aside-count@core/engine_aside.c@s/engine_count\(e, BOOKS_ACCEPTED, s->ref.events, now\);//@what is taken over counts as accepted
 END
 }

@@ -477,6 +477,37 @@ START_TEST(test_told_once)
 }
 END_TEST
 
+/*
+ * What is behind the end is gone for good, and not only written over: or it
+ * would be met again, shorter, at each start.
+ */
+START_TEST(test_torn_once)
+{
+	struct help_dir d;
+	struct text t;
+	size_t len;
+
+	help_dir_make(&d);
+	make_three(&d);
+	uint8_t *p = help_slurp(d.log, NAMES[SEGS - 1], &len);
+	p = realloc(p, len + 80);
+	ck_assert_ptr_nonnull(p);
+	memset(p + len, 0x5a, 80);
+	help_spit(d.log, NAMES[SEGS - 1], p, len + 80);
+	free(p);
+	for (int round = 0; round < 3; round++) {
+		struct seglog *l = open_log(&d, 4096, 4096);
+		scan(l, &t);
+		ck_assert_uint_eq(t.records, 9 + (size_t)round);
+		ck_assert_uint_eq(damaged, round == 0);
+		(void)put(l, "d", 1);
+		sync_log(l);
+		seglog_close(l);
+	}
+	help_dir_drop(&d);
+}
+END_TEST
+
 START_TEST(test_read_only)
 {
 	struct seglog_options o = { .kind = SEGLOG_SPOOL,
@@ -926,6 +957,7 @@ main(void)
 	tcase_add_test(tc, test_foreign);
 	tcase_add_test(tc, test_newer_version);
 	tcase_add_test(tc, test_told_once);
+	tcase_add_test(tc, test_torn_once);
 	tcase_add_test(tc, test_read_only);
 	tcase_add_test(tc, test_kept);
 	tcase_add_test(tc, test_full);
