@@ -75,6 +75,29 @@ mem_dup(const void *src, size_t n)
 	return p;
 }
 
+#if defined __has_feature
+#if __has_feature(address_sanitizer)
+#define MEM_OWN_STRDUP 0	/* it has one already */
+#endif
+#elif defined __SANITIZE_ADDRESS__
+#define MEM_OWN_STRDUP 0
+#endif
+#ifndef MEM_OWN_STRDUP
+#define MEM_OWN_STRDUP 1
+#endif
+
+#if MEM_OWN_STRDUP
+/*
+ * The C library's, for the libraries, too: json-c 0.16 goes on with the NULL
+ * of a key that could not be copied, and would end in a SIGSEGV.
+ */
+char *
+strdup(const char *s)
+{
+	return mem_strdup(s);
+}
+#endif
+
 void
 mem_setup(void)
 {

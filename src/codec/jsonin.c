@@ -150,11 +150,13 @@ jsonin_parse(struct json_tokener *tok, const char *s, size_t len,
 {
 	size_t end = len;
 
+	*ret_offset = 0;
 	if (lint(s, len, ret_offset, why) < 0)
 		return -EINVAL;
 	while (end > 0 && strchr(" \t\r\n", s[end - 1]) != NULL)
 		end--;
 	json_tokener_reset(tok);
+	errno = 0;
 	struct json_object *o = json_tokener_parse_ex(tok, s, (int)end);
 	enum json_tokener_error err = json_tokener_get_error(tok);
 	size_t used = json_tokener_get_parse_end(tok);
@@ -164,6 +166,11 @@ jsonin_parse(struct json_tokener *tok, const char *s, size_t len,
 		o = json_tokener_parse_ex(tok, "", 1);
 		err = json_tokener_get_error(tok);
 		used = end;
+	}
+	/* json-c has no error of its own for it, and may take it for null. */
+	if (errno == ENOMEM) {
+		json_object_put(o);
+		return why_set(why, -ENOMEM, "out of memory");
 	}
 	if (err == json_tokener_success && used == end) {
 		*ret = o;

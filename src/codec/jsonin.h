@@ -18,7 +18,7 @@
 /*
  * Parse one value with nothing but white space around it. A null is a valid
  * value and a NULL object, so the result says more: 0 and *ret, to be put with
- * json_object_put(), or -EINVAL and the offset of the fault.
+ * json_object_put(), or -EINVAL and the offset of the fault; or -ENOMEM.
  */
 int	jsonin_parse(struct json_tokener *, const char *, size_t len,
 	    struct json_object **ret, size_t *ret_offset, struct why *)

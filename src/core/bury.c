@@ -1,11 +1,13 @@
 /* bury: dead letters' text, and answers that refuse some of the events. */
 #include "core/bury.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <string.h>
 
 #include "base/cdefs.h"
+#include "base/mem.h"
 #include "codec/json.h"
 #include "codec/timefmt.h"
 
@@ -124,8 +126,12 @@ bury_partial(const struct transport_answer *a, uint8_t *fate, size_t n)
 		return false;
 	tok = json_tokener_new();
 	if (tok == NULL)
-		return false;
+		fatal("out of memory");
+	errno = 0;
 	root = json_tokener_parse_ex(tok, a->body, (int)a->body_len);
+	/* Or what was refused would count as delivered. */
+	if (errno == ENOMEM)
+		fatal("out of memory");
 	json_tokener_free(tok);
 	if (json_object_is_type(root, json_type_object)) {
 		if (json_object_object_get_ex(root, "errors", &v) &&

@@ -109,7 +109,7 @@ flush_line(void *arg, const char *line, size_t len)
 {
 	struct flush *f = arg;
 	struct buf b;
-	struct json_tokener *tok = json_tokener_new();
+	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *o = json_tokener_parse_ex(tok, line, (int)len);
 
 	json_tokener_free(tok);

@@ -330,6 +330,16 @@ json_at(struct json_object *o, const char *path)
 	return o;
 }
 
+struct json_tokener *
+ctl_json_tokener(void)
+{
+	struct json_tokener *tok = json_tokener_new_ex(64);
+
+	if (tok == NULL)
+		fatal("out of memory");
+	return tok;
+}
+
 int64_t
 ctl_json_int(struct json_object *o, const char *path)
 {

@@ -67,8 +67,9 @@ runs_print(const struct ctl *ctl, struct json_object *page, bool first,
 	struct buf b;
 	char x[32];
 
-	(void)json_object_object_get_ex(page, "runs", &runs);
-	size_t n = json_object_array_length(runs);
+	size_t n = json_object_object_get_ex(page, "runs", &runs) &&
+	    json_object_is_type(runs, json_type_array) ?
+	    json_object_array_length(runs) : 0;
 	buf_init(&b, 0);
 	ctl_term_look(&term, STDOUT_FILENO);
 	if (ctl->json) {
@@ -202,7 +203,7 @@ run_line(void *arg, const char *line, size_t len)
 		buf_putc(&s->out, '\n');
 		return s->out.len > 65536 ? ctl_term_put(&s->out) : 0;
 	}
-	tok = json_tokener_new_ex(64);
+	tok = ctl_json_tokener();
 	o = json_tokener_parse_ex(tok, line, (int)len);
 	json_tokener_free(tok);
 	if (is_event && json_object_object_get_ex(o, "event", &event) &&

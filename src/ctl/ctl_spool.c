@@ -94,7 +94,7 @@ ask_frame(struct spool_ask *a, struct json_object *o)
 static int64_t
 ask_line(void *arg, const char *line, size_t len)
 {
-	struct json_tokener *tok = json_tokener_new();
+	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *o = json_tokener_parse_ex(tok, line, (int)len);
 	int64_t r = ask_frame(arg, o);
 

@@ -93,7 +93,7 @@ static void
 spool_show(struct ctl_spool *s, struct json_object *o, const char *body,
     size_t len)
 {
-	struct json_tokener *tok = json_tokener_new_ex(64);
+	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *v = json_tokener_parse_ex(tok, body, (int)len);
 	const char *text = json_object_to_json_string_ext(v,
 	    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);

@@ -353,6 +353,15 @@ in_http_pack_key(struct buf *b, const char *key)
 	buf_puts(b, key);
 }
 
+/* Always false: it is answered. */
+static bool
+in_http_no_memory(struct in_http *in, struct evhttp_request *req)
+{
+	in_http_reject(in, req, 503, EVENT_NO_MEMORY, "no_memory",
+	    "no memory for the body");
+	return false;
+}
+
 /*
  * The JSON body as a message of the local protocol, in in->message: one road
  * for all inputs. False: the request is answered.
@@ -366,9 +375,12 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 	size_t at;
 	char text[600];
 	struct buf *b = &in->message;
+	int r = jsonin_parse(in->tok, (const char *)in->body.data,
+	    in->body.len, &o, &at, &why);
 
-	if (jsonin_parse(in->tok, (const char *)in->body.data, in->body.len,
-	    &o, &at, &why) < 0) {
+	if (r == -ENOMEM)
+		return in_http_no_memory(in, req);
+	if (r < 0) {
 		(void)snprintf(text, sizeof text, "byte %zu: %s", at,
 		    why.text);
 		in_http_reject(in, req, 400, EVENT_NOT_A_MESSAGE, "bad_json",
@@ -393,7 +405,13 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 		}
 		*ret_events = json_object_array_length(events);
 		/* The ack makes the engine answer; its id means nothing. */
-		json_object_object_add(o, "ack", json_object_new_int(0));
+		struct json_object *ack = json_object_new_int(0);
+		if (ack == NULL ||
+		    json_object_object_add(o, "ack", ack) < 0) {
+			json_object_put(ack);
+			json_object_put(o);
+			return in_http_no_memory(in, req);
+		}
 		jsonin_pack(b, o);
 	} else {
 		buf_putc(b, (char)0x82);	/* a map of two */
@@ -405,9 +423,7 @@ in_http_message(struct in_http *in, struct evhttp_request *req,
 	json_object_put(o);
 	if (buf_error(b) == 0)
 		return true;
-	in_http_reject(in, req, 503, EVENT_NO_MEMORY, "no_memory",
-	    "no memory for the body");
-	return false;
+	return in_http_no_memory(in, req);
 }
 
 /* All clients over TCP are one user: is it over a limit? Then it is told. */

@@ -1,7 +1,7 @@
 /*
  * loop: turns of the event loop. Owns the event_base, the signal events, the
- * table of users and one timer, which is armed for the engine's next deadline. Knows nothing of
- * sockets.
+ * table of users and one timer, which is armed for the engine's next deadline.
+ * Knows nothing of sockets.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include "core/uids.h"
 #include "loop/loop.h"
 
+#define LOOP_SMALL	(64u << 10)	/* bytes */
 #define LOOP_HOOKS_MAX		8
 #define LOOP_SIGNALS_MAX	8
 #define LOOP_SLOW_MS		1000	/* a turn that is worth a line */
@@ -69,9 +70,28 @@ on_signal(evutil_socket_t signo, short what, void *arg)
 	sig->fn(sig->arg, (int)signo);
 }
 
+/*
+ * libevent's evhttp does not outlive a failed allocation of a few bytes: it
+ * frees what it has not made yet. So that is the process's end, in words, as
+ * with our own. What a peer can make large may fail.
+ */
+static void *
+loop_malloc(size_t n)
+{
+	return n > LOOP_SMALL ? malloc(n) : mem_alloc(n);
+}
+
+static void *
+loop_realloc(void *p, size_t n)
+{
+	return n > LOOP_SMALL ? realloc(p, n) : mem_grow(p, 1, n);
+}
+
 int
 loop_new(struct loop **ret, struct why *why)
 {
+	event_set_mem_functions(loop_malloc, loop_realloc, free);
+
 	struct event_config *cfg = event_config_new();
 	struct loop *lo = mem_zalloc(sizeof *lo);
 
