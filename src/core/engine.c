@@ -86,7 +86,8 @@ engine_set_newer_aside(struct engine *e, const char *path, struct why *why)
 {
 	struct why newer;
 
-	if (aside_known(path, &newer) == 0)
+	/* What cannot be read is told, and kept, as the logs are opened. */
+	if (aside_known(path, &newer) != -EPROTONOSUPPORT)
 		return 0;
 	return engine_aside_move(e, &newer, why);
 }

@@ -31,14 +31,21 @@ int
 aside_known(const char *path, struct why *why)
 {
 	char dir[ASIDE_PATH];
+	struct why other;
+	int error = 0;
 
 	for (size_t i = 0; i < ASIDE_LOGS; i++) {
 		aside_path(dir, path, aside_logs[i]);
-		int r = seglog_known(dir, why);
-		if (r < 0)
-			return r;
+		int r = seglog_known(dir, &other);
+		if (r < 0 && (error == 0 || r == -EPROTONOSUPPORT)) {
+			error = r;
+			if (why != NULL)
+				*why = other;
+		}
+		if (r == -EPROTONOSUPPORT)
+			break;
 	}
-	return 0;
+	return error;
 }
 
 /* --- names ----------------------------------------------------------------- */

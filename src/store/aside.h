@@ -42,7 +42,8 @@ struct aside {
 
 /*
  * Is each log in the storage directory `path` of a version that is known here?
- * Changes nothing. Returns 0, or -EPROTONOSUPPORT and which file is not.
+ * Changes nothing. Returns 0; -EPROTONOSUPPORT and which file is not; or -errno
+ * of a file that could not be read.
  */
 int	aside_known(const char *path, struct why *) MUSTUSE;
 /*

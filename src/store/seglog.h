@@ -90,8 +90,9 @@ struct seglog_sync {
  * Is every segment in `dir` of a version that is known here? To be asked of all
  * logs before one is opened, so that who goes back to an older lumnid finds
  * the files untouched. Changes nothing.
- * Returns 0, also when nothing can be read, which opening will tell; or
- * -EPROTONOSUPPORT, and in `why` which file, and what to do.
+ * Returns 0; -EPROTONOSUPPORT, and in `why` which file, and what to do; or,
+ * where none of these is known, -errno of what could not be read and so may be
+ * of any version.
  */
 int	seglog_known(const char *dir, struct why *) MUSTUSE;
 

@@ -367,7 +367,17 @@ struct known {
 	int		 dirfd;
 	const char	*dir;
 	struct why	*why;
+	int		 error;	/* of one that could not be read */
 };
+
+/* It may be of any version. */
+static int
+known_unread(struct known *k, int err, const char *name)
+{
+	if (k->error == 0)
+		k->error = why_errno(k->why, err, "%s/%s", k->dir, name);
+	return 0;
+}
 
 static int
 known_on_name(void *arg, const char *name)
@@ -383,10 +393,15 @@ known_on_name(void *arg, const char *name)
 		return 0;
 	fd = sys->openat(k->dirfd, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW,
 	    0);
-	if (fd < 0)
+	/* A link, or a socket, is nobody's segment. */
+	if (fd == -ELOOP || fd == -ENXIO)
 		return 0;
+	if (fd < 0)
+		return known_unread(k, fd, name);
 	r = sys_pread_all(fd, head, sizeof head, 0);
 	(void)sys->close(fd);	/* only read */
+	if (r < 0 && r != -ENODATA && r != -EISDIR)
+		return known_unread(k, r, name);
 	if (r < 0 || seg_header_unpack(&h, head, sizeof head, &reason) !=
 	    -EPROTONOSUPPORT)
 		return 0;
@@ -402,11 +417,15 @@ seglog_known(const char *dir, struct why *why)
 	    .why = why };
 	int r;
 
-	if (k.dirfd < 0)
+	if (k.dirfd == -ENOENT)
 		return 0;
+	if (k.dirfd < 0)
+		return why_errno(why, k.dirfd, "%s", dir);
 	r = sys->list(k.dirfd, known_on_name, &k);
 	(void)sys->close(k.dirfd);	/* only read */
-	return r == -EPROTONOSUPPORT ? r : 0;
+	if (r < 0 && r != -EPROTONOSUPPORT)
+		return why_errno(why, r, "%s", dir);
+	return r < 0 ? r : k.error;
 }
 
 static const char *

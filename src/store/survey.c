@@ -428,7 +428,7 @@ survey_open_all(struct survey *s, const char *top, struct why *why)
 	if (r < 0)
 		return why_errno(why, r, "%s", top);
 	(void)sys->close(r);	/* only looked at */
-	if ((r = aside_known(top, why)) < 0)
+	if ((r = aside_known(top, why)) == -EPROTONOSUPPORT)
 		return r;
 	for (size_t i = 0; i < NELEM(order); i++) {
 		r = survey_open_log(s, order[i], top, quarantine, why);

@@ -422,6 +422,50 @@ must_be_refused(const struct help_dir *d, const char *name)
 	ck_assert_uint_gt(len, 0);
 }
 
+static int
+no_open(int dirfd, const char *name, int flags, mode_t mode)
+{
+	return strcmp(name, NAMES[1]) == 0 ? -EMFILE :
+	    sys_kernel.openat(dirfd, name, flags, mode);
+}
+
+static ssize_t
+no_read(int fd, void *dst, size_t len, uint64_t off)
+{
+	return -EIO;
+}
+
+/* What cannot be read may be a newer lumnid's: that is not taken for known. */
+START_TEST(test_version_not_read)
+{
+	struct help_dir d;
+	struct seg_header h;
+	struct sys other = sys_kernel;
+	struct why why;
+	size_t len;
+
+	help_dir_make(&d);
+	make_three(&d);
+	sys = &other;
+	other.openat = no_open;
+	ck_assert_int_eq(seglog_known(d.log, &why), -EMFILE);
+	ck_assert_ptr_nonnull(strstr(why.text, NAMES[1]));
+	/* Another that is read, and is newer, says more. */
+	uint8_t *p = help_slurp(d.log, NAMES[2], &len);
+	ck_assert_int_eq(seg_header_unpack(&h, p, len, NULL), 0);
+	h.version = 2;
+	seg_header_pack(p, &h);
+	help_spit(d.log, NAMES[2], p, len);
+	free(p);
+	ck_assert_int_eq(seglog_known(d.log, &why), -EPROTONOSUPPORT);
+	other.openat = sys_kernel.openat;
+	other.pread = no_read;
+	ck_assert_int_eq(seglog_known(d.log, &why), -EIO);
+	sys = &sys_kernel;
+	help_dir_drop(&d);
+}
+END_TEST
+
 START_TEST(test_newer_version)
 {
 	struct help_dir d;
@@ -956,6 +1000,7 @@ main(void)
 	tcase_add_test(tc, test_copied);
 	tcase_add_test(tc, test_foreign);
 	tcase_add_test(tc, test_newer_version);
+	tcase_add_test(tc, test_version_not_read);
 	tcase_add_test(tc, test_told_once);
 	tcase_add_test(tc, test_torn_once);
 	tcase_add_test(tc, test_read_only);
