@@ -218,7 +218,7 @@ dead_list_json(const char *name, struct json_object *letter)
 	(void)json_object_object_add(o, "events", json_object_new_int64(
 	    (int64_t)dead_count(letter)));
 	buf_init(&b, 0);
-	const char *text = json_object_to_json_string_ext(o,
+	const char *text = ctl_json_print(o,
 	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	ctl_term_json(&b, text, strlen(text));
 	buf_putc(&b, '\n');
@@ -265,7 +265,7 @@ dead_do_show(struct dead *d, const char *name)
 
 	if (o == NULL)
 		return CTL_REFUSED;
-	const char *text = json_object_to_json_string_ext(o, (d->ctl->json ?
+	const char *text = ctl_json_print(o, (d->ctl->json ?
 	    JSON_C_TO_STRING_PLAIN : JSON_C_TO_STRING_PRETTY) |
 	    JSON_C_TO_STRING_NOSLASHESCAPE);
 	struct buf b;

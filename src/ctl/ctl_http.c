@@ -330,6 +330,18 @@ json_at(struct json_object *o, const char *path)
 	return o;
 }
 
+const char *
+ctl_json_print(struct json_object *o, int flags)
+{
+	errno = 0;
+
+	const char *text = json_object_to_json_string_ext(o, flags);
+
+	if (text == NULL || errno == ENOMEM)
+		fatal("out of memory");
+	return text;
+}
+
 struct json_tokener *
 ctl_json_tokener(void)
 {

@@ -47,6 +47,8 @@ int	ctl_ask_control(const struct ctl *, bool post, const char *target,
 int64_t		 ctl_json_int(struct json_object *, const char *path);
 /* For lumnid's own lines; never NULL. */
 struct json_tokener *ctl_json_tokener(void);
+/* json_object_to_json_string_ext(), but whole, and never NULL. */
+const char	*ctl_json_print(struct json_object *, int flags);
 double		 ctl_json_double(struct json_object *, const char *path);
 bool		 ctl_json_bool(struct json_object *, const char *path);
 /* "" where there is none; the object's, as long as it lives. */

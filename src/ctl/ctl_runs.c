@@ -48,7 +48,7 @@ runs_json(struct buf *b, struct json_object *runs)
 	    json_object_array_length(runs) : 0;
 
 	for (size_t i = 0; i < n; i++) {
-		const char *text = json_object_to_json_string_ext(
+		const char *text = ctl_json_print(
 		    json_object_array_get_idx(runs, i),
 		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 

@@ -69,7 +69,7 @@ spool_row(struct ctl_spool *s, struct json_object *o)
 static void
 spool_json(struct buf *b, struct json_object *o)
 {
-	const char *text = json_object_to_json_string_ext(o,
+	const char *text = ctl_json_print(o,
 	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	ctl_term_json(b, text, strlen(text));
@@ -95,12 +95,12 @@ spool_show(struct ctl_spool *s, struct json_object *o, const char *body,
 {
 	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *v = json_tokener_parse_ex(tok, body, (int)len);
-	const char *text = json_object_to_json_string_ext(v,
+	const char *text = ctl_json_print(v,
 	    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	ctl_term_switch(&s->out, &s->term, CTL_DIM);
 	buf_puts(&s->out, "// ");
-	const char *what = json_object_to_json_string_ext(o,
+	const char *what = ctl_json_print(o,
 	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	(void)ctl_term_text(&s->out, what, strlen(what), SIZE_MAX);
 	ctl_term_switch(&s->out, &s->term, CTL_PLAIN);

@@ -31,7 +31,7 @@ status_run(struct ctl *ctl, int argc, char **argv)
 		return r;
 	buf_init(&b, 0);
 	if (ctl->json) {
-		const char *text = json_object_to_json_string_ext(st,
+		const char *text = ctl_json_print(st,
 		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 		ctl_term_json(&b, text, strlen(text));

@@ -52,7 +52,7 @@ steer_tell(const struct ctl *ctl, struct json_object *o, const char *text)
 
 	buf_init(&b, 0);
 	if (ctl->json)
-		text = json_object_to_json_string_ext(o,
+		text = ctl_json_print(o,
 		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 	if (ctl->json || !ctl->quiet) {
 		ctl_term_json(&b, text, strlen(text));

@@ -635,6 +635,7 @@ def test_spool(t):
 
 def test_dead(t):
     """The letters of the lumnid that runs, without --dir."""
+    t.letters_whole = False
     start(t, up={"script": "marker=poison status=422\n"})
     send(t, "a", 1, text="poison")
     ctl(t, "flush", status=1)

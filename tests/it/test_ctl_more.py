@@ -75,6 +75,7 @@ def letters(t):
 def test_dead(t):
     """What the upstream refused is shown, sent again once it is mended, and
     deleted."""
+    t.letters_whole = False
     up = t.upstream(script="marker=poison status=422\n")
     t.lumnid()
     s = t.stream()
@@ -101,6 +102,7 @@ def test_dead(t):
 
 
 def test_dead_delete(t):
+    t.letters_whole = False
     t.upstream(script="marker=poison status=400\n")
     t.lumnid()
     s = t.stream()

@@ -52,6 +52,7 @@ def bury(t, first, n, size=10):
 
 def test_limit_of_size(t):
     """The oldest go, are counted, and the log says so; the books balance."""
+    t.letters_whole = False
     up = refuse(t, 40, 4000, storage={"dead_max": "64KiB"})
     t.check_books(accepted=40, dead=40, pending=0, delivered=0, seconds=60)
     t.daemon.wait_line("dead_letters_deleted")
@@ -73,6 +74,7 @@ def test_limit_of_size(t):
 def test_deleted_by_hand(t):
     """What an operator has deleted makes room: once it was counted for ever,
     and the newest letters went instead."""
+    t.letters_whole = False
     refuse(t, 12, 4000, storage={"dead_max": "64KiB"})
     t.check_books(dead=12, pending=0, seconds=60)
     dead(t, "delete", "--all")
@@ -82,6 +84,7 @@ def test_deleted_by_hand(t):
 
 
 def test_limit_of_age(t):
+    t.letters_whole = False
     refuse(t, 3, storage={"dead_max_age": "2s"})
     t.check_books(dead=3, pending=0, seconds=60)
     t.true(len(names(t)) == 3, "they are there for a while")
@@ -97,6 +100,7 @@ def test_limit_of_age(t):
 def test_retry_keeps_the_order(t):
     """Many events of one batch are refused in the same second; the names
     sort as text, so 10 went before 9."""
+    t.letters_whole = False
     up = t.upstream(dedupe=True, script="marker=POISON status=422")
     t.lumnid(listen=BOOKS)
     s = t.stream()
@@ -137,6 +141,7 @@ def test_retry_keeps_the_order(t):
 def test_retry_that_fails_keeps_what_is_behind(t):
     """A letter that cannot be sent keeps the later ones of its run, not
     those of other runs."""
+    t.letters_whole = False
     t.upstream(dedupe=True, script="marker=POISON status=422")
     t.lumnid(listen=BOOKS)
     s = t.stream()
