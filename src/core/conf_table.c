@@ -186,7 +186,8 @@ const struct conf_key conf_keys[] = {
 	    .help = "Room for the events of open runs." },
 	{ "storage.spool_max", SIZE(storage.spool_max), .def = "1GiB",
 	    RANGE(MIB, 64 * TIB), LIVE,
-	    .help = "Room for what waits to be delivered." },
+	    .help = "Room for what waits to be delivered: so much for runs, and "
+	    "so much for changes and policies." },
 	{ "storage.free_min", SIZE(storage.free_min), .def = "auto",
 	    RANGE(MIB, TIB), .zero = "auto", LIVE,
 	    .help = "Free space to leave on the file system; auto is 5 % of "

@@ -505,8 +505,9 @@ engine_aside_turn(struct engine *e, struct now now)
 	aside_durable(a, now);
 	/* What the own spool has no room for waits where it is. */
 	sender_pause(a->from->sender, e->storage != ENGINE_OK ||
-	    e->seal_blocked || e->spool_full ||
-	    spool_bytes(e->spool) >= e->conf->storage.spool_max);
+	    e->seal_blocked || e->runs_room.full ||
+	    spool_bytes(e->spool) >= e->conf->storage.spool_max ||
+	    spool_bytes(e->records) >= e->conf->storage.spool_max);
 	engine_turn(a->from, now);
 	if (aside_is_empty(a))
 		aside_end(e, now);

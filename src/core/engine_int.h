@@ -51,6 +51,13 @@ struct engine_sealing {
 	char			 runid[];
 };
 
+/* A spool and storage.spool_max. */
+struct engine_spool_room {
+	bool			 full;
+	uint64_t		 drop_credit;	/* bytes given up, not yet freed */
+	struct log_limit	 limit;
+};
+
 struct engine_ack {
 	uint64_t		 peer;
 	uint64_t		 mark;	/* durable when its log has reached it */
@@ -136,11 +143,10 @@ struct engine {
 	uint64_t		 trimmed;	/* books.bytes at the last trim */
 	struct age		 age, dead_age;	/* of storage.max_age, ... */
 	bool			 below_floor;
-	bool			 spool_full;
-	uint64_t		 drop_credit;	/* bytes given up, not yet freed */
+	struct engine_spool_room runs_room, records_room;
 	bool			 seal_blocked;	/* until seal_retry */
 	struct mono		 seal_retry;
-	struct log_limit	 storage_limit, spool_limit, trim_limit;
+	struct log_limit	 storage_limit, trim_limit;
 	struct log_limit	 prune_limit;
 
 	struct engine_flush	*flushes;	/* that somebody follows */
@@ -224,6 +230,11 @@ void	engine_sync_pump(struct engine *, struct now);
 /* Something was written: a round is due within a second. */
 void	engine_sync_note(struct engine *, struct now);
 struct mono	engine_sync_deadline(const struct engine *);
+/*
+ * May the spool of runs, or of records, take one more? At its limit the oldest
+ * go if the operator wants it so.
+ */
+bool	engine_spool_room(struct engine *, bool records, struct now);
 /* Write the buffers out; failures change the storage state. */
 void	engine_flush(struct engine *, struct now);
 void	engine_storage_fault(struct engine *, int err, const char *what,

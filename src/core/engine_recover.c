@@ -325,7 +325,8 @@ engine_recover_spools(struct engine_recovery *rec, const char *quarantine,
 	char dir[4096];
 	struct spool_options o = {
 		.kind = SEGLOG_RECORDS,
-		.segment_bytes = ENGINE_SEGMENT_BYTES / 8,
+		.segment_bytes =
+		    engine_segment_bytes(e->conf->storage.spool_max / 64),
 		.buffer_bytes = ENGINE_RECORDS_BUFFER,
 		.seq_above = UINT64_MAX,
 		.damaged = engine_damaged,

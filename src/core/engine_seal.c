@@ -97,48 +97,6 @@ engine_sealing_push(struct engine *e, const struct run *run, uint32_t k,
 	e->sealing_tail = &s->next;
 }
 
-/*
- * May the spool take a batch of about this size? At its limit the oldest
- * batches go if the operator wants it so; else the run stays in the journal.
- */
-static bool
-engine_seal_room(struct engine *e, struct now now)
-{
-	uint64_t used = spool_bytes(e->spool), n;
-
-	if (used < e->conf->storage.spool_max) {
-		e->drop_credit = 0;
-		if (e->spool_full) {
-			e->spool_full = false;
-			log_info("spool_room", LU("bytes", used));
-		}
-		return true;
-	}
-	if (!e->spool_full || log_limit_hit(&e->spool_limit, now.mono.us, &n))
-		log_warn("spool_full", LU("bytes", used),
-		    LU("limit", e->conf->storage.spool_max),
-		    LS("consequence", e->conf->storage.when_full ==
-		    CONF_DROP_OLDEST ? "the oldest batches are dropped" :
-		    "runs wait in the journal"));
-	e->spool_full = true;
-	if (e->conf->storage.when_full != CONF_DROP_OLDEST)
-		return false;
-	/*
-	 * A file shrinks only when its last batch is gone, so count what was
-	 * given up, or the whole spool would go before the first file does.
-	 */
-	while (used - e->drop_credit >= e->conf->storage.spool_max) {
-		struct spool_waiting before = spool_waiting(e->spool);
-		if (sender_drop_oldest(e->sender, SPOOL_DROP_OLDEST, now) == 0)
-			return false;
-		e->drop_credit += before.bytes -
-		    spool_waiting(e->spool).bytes + 1;
-		if (e->drop_credit > used)
-			e->drop_credit = used;
-	}
-	return true;
-}
-
 static void
 engine_seal_block(struct engine *e, struct now now)
 {
@@ -157,7 +115,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 	const uint8_t *body;
 	size_t len, raw;
 
-	if (!engine_seal_room(e, now)) {
+	if (!engine_spool_room(e, false, now)) {
 		engine_seal_block(e, now);
 		return false;
 	}

@@ -407,16 +407,18 @@ engine_sync_pump_own(struct engine *e, struct now now)
 		    CONF_DURABILITY_ACK || mono_sub_ms(now.mono,
 		    e->dirty_since) >= ENGINE_SYNC_MS;
 		bool urgent = all || e->acks.n > 0 || e->record_acks.n > 0 ||
-		    e->spool_full || engine_room_waits(e);
+		    e->runs_room.full || e->records_room.full ||
+		    engine_room_waits(e);
 		if (now.mono.us < e->sync_retry.us || (!urgent &&
 		    now.mono.us < engine_sync_deadline(e).us))
 			return;
 		bool j = all || e->acks.n > 0 || engine_room_waits(e) ||
 		    seglog_removals_pending(journal_log(e->journal));
-		bool s = all || e->spool_full || spool_seq(e->spool) >
+		bool s = all || e->runs_room.full || spool_seq(e->spool) >
 		    spool_durable(e->spool) ||
 		    seglog_removals_pending(spool_log(e->spool));
 		bool rec = all || e->record_acks.n > 0 ||
+		    e->records_room.full ||
 		    spool_seq(e->records) > spool_durable(e->records) ||
 		    seglog_removals_pending(spool_log(e->records));
 		if (all)

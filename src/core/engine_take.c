@@ -51,6 +51,11 @@ engine_take_record(struct engine *e, enum books_input in, uint64_t peer,
 	struct spool_ref ref;
 	struct spool_batch *b = &e->meta;
 
+	if (!engine_spool_room(e, true, now)) {
+		(void)why_set(why, 0, "storage.spool_max is reached by changes "
+		    "and policies that wait for the upstream");
+		return EVENT_FULL;
+	}
 	int r = batch_pack(e->batch, m->json.data + m->events[0].off,
 	    m->events[0].len, (int)e->conf->upstream.level, &body, &len, why);
 	if (r < 0)

@@ -522,9 +522,10 @@ sender_may_drop(const struct slot *slot)
 }
 
 uint32_t
-sender_drop_oldest(struct sender *s, enum spool_drop why, struct now now)
+sender_drop_oldest(struct sender *s, bool records, enum spool_drop why,
+    struct now now)
 {
-	struct window *w = &s->window[SENDER_RUNS];
+	struct window *w = &s->window[records ? SENDER_RECORDS : SENDER_RUNS];
 	struct why text;
 
 	if (window_fill(w, &text) < 0)

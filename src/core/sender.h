@@ -94,11 +94,12 @@ void		 sender_relax(struct sender *);
 size_t		 sender_in_flight(const struct sender *);
 
 /*
- * Give up the oldest batch of a run that is not under way, as dropped for this
- * reason. Returns the number of events, 0 when there is none.
+ * Give up the oldest batch of a run, or the oldest record, that is not under
+ * way, as dropped for this reason. Returns the number of events, 0 when there
+ * is none.
  */
-uint32_t	 sender_drop_oldest(struct sender *, enum spool_drop,
-		    struct now);
+uint32_t	 sender_drop_oldest(struct sender *, bool records,
+		    enum spool_drop, struct now);
 
 /*
  * Give up batches of runs that were sealed before `limit`, at most max of

@@ -281,6 +281,77 @@ def test_drop_oldest(t):
     t.true(got[0] > dropped - 20, f"{dropped} dropped, yet {got[0]} came")
 
 
+def policy(n):
+    """A record of some 20 KiB that does not compress."""
+    return {"policy": {"n": n, "at": "2026-11-26T12:00:00Z",
+                       "text": os.urandom(10 << 10).hex()}, "ack": n}
+
+
+def policies(t):
+    return [x["body"]["n"] for x in t.each_taken()
+            if x["route"] == "policies"]
+
+
+def test_records_refused(t):
+    """Changes and policies have the room that storage.spool_max names, and
+    take none from runs; what the inbox has stays there."""
+    t.upstream(dedupe=True).stop()
+    box = os.path.join(t.dir, "inbox")
+    os.mkdir(box)
+    conf = lumnid_it.merge(SMALL, {"storage": {"spool_max": "1MiB"},
+                                   "listen": {"inbox": box}})
+    t.lumnid(**conf)
+    s = t.stream()
+    taken = []
+    for n in range(300):
+        answer = s.ask(policy(n))
+        if answer == {"ack": n}:
+            taken.append(n)
+            continue
+        t.equal((answer["code"], answer["ack"]), ("full", n), "refusal")
+        t.true("changes and policies" in answer["error"], answer["error"])
+        break
+    t.true(30 < len(taken) < 130, f"{len(taken)} taken")
+    t.daemon.wait_line("spool_full.*spool=records.*are refused")
+    t.equal(s.ask({"runId": "r", "events": [{"n": 0}], "ack": 1}), {"ack": 1},
+            "a run meanwhile")
+    done = t.lumnictl("change", "-k", "code", "-r", "git:1", "--spool-dir",
+                      box, env={"LUMNID_CONFIG": t.conf,
+                                "LUMNI_API_KEY": lumnid_it.KEY})
+    t.equal(done.returncode, 0, done.stderr)
+    t.true("left the change" in done.stdout, done.stdout)
+    used = sum(os.path.getsize(os.path.join(t.dir, "data/spool/records", x))
+               for x in os.listdir(os.path.join(t.dir, "data/spool/records")))
+    t.true(used <= (1 << 20) + (128 << 10), f"{used} bytes of records")
+    t.daemon.kill()             # and over a restart
+    t.lumnid(**conf)
+    s = t.stream()
+    t.equal(s.ask(policy(999))["code"], "full", "after a restart")
+    t.upstream(dedupe=True)
+    t.check_books(60, records=True, accepted=len(taken) + 1,
+                  delivered=len(taken) + 1)
+    t.equal(policies(t), taken, "policies")
+    t.equal(s.ask(policy(1000)), {"ack": 1000}, "with room again")
+    t.check_books(20, pending=0)
+
+
+def test_records_drop_oldest(t):
+    """Of changes and policies, too, what is given up is the oldest."""
+    t.upstream(dedupe=True).stop()
+    t.lumnid(**lumnid_it.merge(SMALL, {"storage": {
+        "spool_max": "1MiB", "when_full": "drop_oldest"}}))
+    s = t.stream()
+    for n in range(200):
+        t.equal(s.ask(policy(n)), {"ack": n}, "answer")
+    t.upstream(dedupe=True)
+    status = t.check_books(60, records=True, pending=0)["records"]
+    dropped = status["dropped"]["oldest"]
+    t.equal((status["accepted"], status["delivered"] + dropped), (200, 200),
+            f"{status}: accepted, delivered and dropped")
+    t.true(50 < dropped < 190, f"{dropped} dropped")
+    t.equal(policies(t), list(range(dropped, 200)), "policies")
+
+
 def test_pressure(t):
     """One run that stays open does not keep the journal from going round."""
     t.upstream(dedupe=True)
