@@ -106,7 +106,8 @@ def each_log(t, log):
     t.true(f"lumnid_newer_bytes {size}" in old.get("/metrics")[1], "metrics")
     code, text = old.get("/readyz")
     t.true('"newer"' in text and code == 200, f"readyz: {code} {text}")
-    up = t.upstream()
+    # The kill below may lose an answer.
+    up = t.upstream(dedupe=True)
     up.wait_sums(records=1, events=5)
     old.stop()
     # Again: there it stays.
@@ -128,7 +129,6 @@ def each_log(t, log):
     t.equal(new.status()["storage"]["newer"],
             {"directories": 0, "bytes": 0}, "status")
     t.check_runs(sent, seconds=20)
-    t.check_retries()
     t.equal(sorted(x["body"]["what"] for x in t.taken()
                    if x["route"] == "changes"), ["deploy 1", "deploy 2"],
             "changes")
