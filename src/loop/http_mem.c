@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
+#define HTTP_MEM_SMALL	(32u << 10)	/* bytes */
+
 static void
 http_mem_free(void *p)
 {
@@ -16,10 +20,24 @@ http_mem_free(void *p)
 	free(p);
 }
 
+/* As with libevent (loop.c): what is small is there, or it is the end. */
+static void *
+http_mem_malloc(size_t n)
+{
+	return n > HTTP_MEM_SMALL ? malloc(n) : mem_alloc(n);
+}
+
+static void *
+http_mem_calloc(size_t n, size_t size)
+{
+	return n > HTTP_MEM_SMALL || size > HTTP_MEM_SMALL ?
+	    calloc(n, size) : mem_zalloc(n * size);
+}
+
 static void *
 http_mem_realloc(void *old, size_t n)
 {
-	void *p = malloc(n);
+	void *p = http_mem_malloc(n);
 	size_t had;
 
 	if (p == NULL || old == NULL)
@@ -33,7 +51,7 @@ http_mem_realloc(void *old, size_t n)
 int
 http_mem_init(void)
 {
-	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc,
-	    http_mem_free, http_mem_realloc, strdup, calloc) == CURLE_OK ?
+	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, http_mem_malloc,
+	    http_mem_free, http_mem_realloc, mem_strdup, http_mem_calloc) == CURLE_OK ?
 	    0 : -ENOMEM;
 }

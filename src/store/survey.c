@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/sys.h"
 #include "store/aside.h"
