@@ -81,6 +81,8 @@ def test_node_clients(t):
                 if len(running) % 4 == 0:
                     for p in running[-4:]:
                         t.equal(p.wait(60), 0, p.log())
+    for p in running:
+        t.equal(p.wait(60), 0, p.log())
     up.wait_sums(events=20 * len(want))
     t.check_runs(want)
     for run, events in t.runs().items():
