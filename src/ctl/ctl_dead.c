@@ -218,10 +218,7 @@ dead_list_json(const char *name, struct json_object *letter)
 	(void)json_object_object_add(o, "events", json_object_new_int64(
 	    (int64_t)dead_count(letter)));
 	buf_init(&b, 0);
-	const char *text = ctl_json_print(o,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	ctl_term_json(&b, text, strlen(text));
-	buf_putc(&b, '\n');
+	ctl_json_put(&b, o, JSON_C_TO_STRING_PLAIN);
 	(void)ctl_term_put(&b);
 	buf_free(&b);
 	json_object_put(o);
@@ -265,14 +262,11 @@ dead_do_show(struct dead *d, const char *name)
 
 	if (o == NULL)
 		return CTL_REFUSED;
-	const char *text = ctl_json_print(o, (d->ctl->json ?
-	    JSON_C_TO_STRING_PLAIN : JSON_C_TO_STRING_PRETTY) |
-	    JSON_C_TO_STRING_NOSLASHESCAPE);
 	struct buf b;
 
 	buf_init(&b, 0);
-	ctl_term_json(&b, text, strlen(text));
-	buf_putc(&b, '\n');
+	ctl_json_put(&b, o, d->ctl->json ? JSON_C_TO_STRING_PLAIN :
+	    JSON_C_TO_STRING_PRETTY);
 	(void)ctl_term_put(&b);
 	buf_free(&b);
 	json_object_put(o);

@@ -78,8 +78,7 @@ ctl_event_line(struct buf *b, const struct ctl_term *t, const char *runid,
 			continue;
 		(void)json_object_object_add(rest, key, json_object_get(v));
 	}
-	const char *text = ctl_json_print(rest,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *text = ctl_json_print(rest, JSON_C_TO_STRING_PLAIN);
 	(void)ctl_term_text(b, text, strlen(text), width);
 	json_object_put(rest);
 	buf_putc(b, '\n');

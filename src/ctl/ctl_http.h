@@ -5,7 +5,6 @@
 #ifndef LUMNID_CTL_CTL_HTTP_H
 #define LUMNID_CTL_CTL_HTTP_H
 
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,6 +12,7 @@
 #include "base/cdefs.h"
 #include "base/why.h"
 #include "ctl/ctl.h"
+#include "ctl/ctl_json.h"
 
 struct ctl_http;
 
@@ -42,16 +42,5 @@ int	ctl_http_stream(struct ctl_http *, bool post, const char *target,
 /* ctl_http_ask() for commands that ask once: the reason is printed. */
 int	ctl_ask_control(const struct ctl *, bool post, const char *target,
 	    struct json_object **ret) MUSTUSE;
-
-/* Members of an object, by a path such as "upstream.state". */
-int64_t		 ctl_json_int(struct json_object *, const char *path);
-/* For lumnid's own lines; never NULL. */
-struct json_tokener *ctl_json_tokener(void);
-/* json_object_to_json_string_ext(), but whole, and never NULL. */
-const char	*ctl_json_print(struct json_object *, int flags);
-double		 ctl_json_double(struct json_object *, const char *path);
-bool		 ctl_json_bool(struct json_object *, const char *path);
-/* "" where there is none; the object's, as long as it lives. */
-const char	*ctl_json_text(struct json_object *, const char *path);
 
 #endif

@@ -19,6 +19,7 @@
 #include "ctl/ctl.h"
 #include "ctl/ctl_ask.h"
 #include "ctl/ctl_drop.h"
+#include "ctl/ctl_json.h"
 #include "ctl/ctl_rules.h"
 
 #define RECORD_MAX	(8u << 20)	/* bytes of a policy file */
@@ -294,13 +295,10 @@ static int
 policy_send(const struct ctl *ctl, const struct record_inbox *inbox,
     const char *path, const struct buf *b)
 {
-	struct json_tokener *tok = json_tokener_new_ex(JSONIN_DEPTH);
+	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *o = NULL;
 	struct why why = { "" };
 	size_t at = 0;
-
-	if (tok == NULL)
-		fatal("out of memory");
 	int r = jsonin_parse(tok, (const char *)b->data, b->len, &o, &at,
 	    &why);
 	json_tokener_free(tok);

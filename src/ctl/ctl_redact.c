@@ -18,6 +18,7 @@
 #include "core/conf.h"
 #include "ctl/ctl.h"
 #include "ctl/ctl_input.h"
+#include "ctl/ctl_json.h"
 
 #define CONFIG_FILE	SYSCONFDIR "/lumnid/lumnid.yaml"
 
@@ -203,9 +204,7 @@ run_test(struct redact_test *t, char **files, size_t n)
 
 	event_message_init(&t->msg);
 	buf_init(&t->packed, 0);
-	t->tok = json_tokener_new_ex(JSONIN_DEPTH);
-	if (t->tok == NULL)
-		fatal("out of memory");
+	t->tok = ctl_json_tokener();
 	ctl_input_init(&in, files, n);
 	while (ctl_input_next(&in, true, &line, &len) != CTL_INPUT_END) {
 		if (line == NULL)

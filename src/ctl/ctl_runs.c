@@ -47,14 +47,9 @@ runs_json(struct buf *b, struct json_object *runs)
 	size_t n = json_object_is_type(runs, json_type_array) ?
 	    json_object_array_length(runs) : 0;
 
-	for (size_t i = 0; i < n; i++) {
-		const char *text = ctl_json_print(
-		    json_object_array_get_idx(runs, i),
-		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-		ctl_term_json(b, text, strlen(text));
-		buf_putc(b, '\n');
-	}
+	for (size_t i = 0; i < n; i++)
+		ctl_json_put(b, json_object_array_get_idx(runs, i),
+		    JSON_C_TO_STRING_PLAIN);
 }
 
 /* Print a page; the number of runs on it. */

@@ -21,6 +21,7 @@
 #include "ctl/ctl.h"
 #include "ctl/ctl_conn.h"
 #include "ctl/ctl_input.h"
+#include "ctl/ctl_json.h"
 #include "codec/jsonin.h"
 #include "ctl/ctl_message.h"
 
@@ -512,9 +513,7 @@ send_start(struct send *s)
 
 	if (path == NULL)
 		return CTL_USAGE;
-	s->tok = json_tokener_new_ex(JSONIN_DEPTH);
-	if (s->tok == NULL)
-		fatal("out of memory");
+	s->tok = ctl_json_tokener();
 	json_tokener_set_flags(s->tok, JSON_TOKENER_STRICT |
 	    JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	if (s->type != NULL && send_make_event(s, &why) < 0)

@@ -66,23 +66,13 @@ spool_row(struct ctl_spool *s, struct json_object *o)
 	buf_putc(&s->out, '\n');
 }
 
-static void
-spool_json(struct buf *b, struct json_object *o)
-{
-	const char *text = ctl_json_print(o,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-	ctl_term_json(b, text, strlen(text));
-	buf_putc(b, '\n');
-}
-
 int
 ctl_spool_put_ls(struct ctl_spool *s, struct json_object *o)
 {
 	if (s->seen++ == 0 && !s->ctl->json)
 		spool_head(s);
 	if (s->ctl->json)
-		spool_json(&s->out, o);
+		ctl_json_put(&s->out, o, JSON_C_TO_STRING_PLAIN);
 	else
 		spool_row(s, o);
 	return s->out.len > 65536 && ctl_term_put(&s->out) < 0 ? -EPIPE : 0;
@@ -95,18 +85,14 @@ spool_show(struct ctl_spool *s, struct json_object *o, const char *body,
 {
 	struct json_tokener *tok = ctl_json_tokener();
 	struct json_object *v = json_tokener_parse_ex(tok, body, (int)len);
-	const char *text = ctl_json_print(v,
-	    JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 
 	ctl_term_switch(&s->out, &s->term, CTL_DIM);
 	buf_puts(&s->out, "// ");
-	const char *what = ctl_json_print(o,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	const char *what = ctl_json_print(o, JSON_C_TO_STRING_PLAIN);
 	(void)ctl_term_text(&s->out, what, strlen(what), SIZE_MAX);
 	ctl_term_switch(&s->out, &s->term, CTL_PLAIN);
 	buf_putc(&s->out, '\n');
-	ctl_term_json(&s->out, text, strlen(text));
-	buf_putc(&s->out, '\n');
+	ctl_json_put(&s->out, v, JSON_C_TO_STRING_PRETTY);
 	json_object_put(v);
 	json_tokener_free(tok);
 }

@@ -31,11 +31,7 @@ status_run(struct ctl *ctl, int argc, char **argv)
 		return r;
 	buf_init(&b, 0);
 	if (ctl->json) {
-		const char *text = ctl_json_print(st,
-		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-
-		ctl_term_json(&b, text, strlen(text));
-		buf_putc(&b, '\n');
+		ctl_json_put(&b, st, JSON_C_TO_STRING_PLAIN);
 	} else {
 		const char *version = ctl_json_text(st, "version");
 		const char *file = ctl_json_text(st, "config");

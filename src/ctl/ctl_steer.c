@@ -51,10 +51,9 @@ steer_tell(const struct ctl *ctl, struct json_object *o, const char *text)
 	struct buf b;
 
 	buf_init(&b, 0);
-	if (ctl->json)
-		text = ctl_json_print(o,
-		    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	if (ctl->json || !ctl->quiet) {
+	if (ctl->json) {
+		ctl_json_put(&b, o, JSON_C_TO_STRING_PLAIN);
+	} else if (!ctl->quiet) {
 		ctl_term_json(&b, text, strlen(text));
 		buf_putc(&b, '\n');
 	}

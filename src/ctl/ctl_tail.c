@@ -92,8 +92,7 @@ tail_follow(struct tail *t, const char *target)
 	ctl_term_look(&t->term, STDOUT_FILENO);
 	buf_init(&t->out, 0);
 	ctl_frames_init(&t->frames, tail_line, NULL, t);
-	if ((t->tok = json_tokener_new_ex(64)) == NULL)
-		fatal("out of memory");
+	t->tok = ctl_json_tokener();
 	int r = ctl_http_stream(h, false, target, tail_data, NULL, t, &why);
 	/* Of itself it never ends well: lumnid has stopped. */
 	if (r == CTL_OK && t->left != 0) {

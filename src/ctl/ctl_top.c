@@ -217,10 +217,7 @@ top_print_json(struct buf *b, struct json_object *st, struct json_object *page)
 
 	(void)json_object_object_add(o, "status", json_object_get(st));
 	(void)json_object_object_add(o, "runs", json_object_get(page));
-	const char *text = ctl_json_print(o,
-	    JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	ctl_term_json(b, text, strlen(text));
-	buf_putc(b, '\n');
+	ctl_json_put(b, o, JSON_C_TO_STRING_PLAIN);
 	json_object_put(o);
 }
 
