@@ -290,20 +290,12 @@ engine_sync_age_ms(const struct engine *e, struct now now)
 	return e->syncing ? mono_sub_ms(now.mono, e->sync_began) : 0;
 }
 
-static bool
-engine_removals_pending(const struct engine *e)
-{
-	return seglog_removals_pending(journal_log(e->journal)) ||
-	    seglog_removals_pending(spool_log(e->spool)) ||
-	    seglog_removals_pending(spool_log(e->records));
-}
-
+/* A deleted segment is among it: its directory has changed. */
 static bool
 engine_unsynced(const struct engine *e)
 {
 	return journal_unsynced(e->journal) || spool_unsynced(e->spool) ||
-	    spool_unsynced(e->records) || dead_unsynced(e->dead) ||
-	    engine_removals_pending(e);
+	    spool_unsynced(e->records) || dead_unsynced(e->dead);
 }
 
 static void
@@ -368,11 +360,23 @@ engine_sync_note(struct engine *e, struct now now)
 
 /* Is there what no client waits for, and yet ought to be durable soon? */
 static bool
+engine_journal_wants(const struct engine *e)
+{
+	return seglog_removals_pending(journal_log(e->journal));
+}
+
+static bool
+engine_spool_wants(struct spool *sp)
+{
+	return spool_durable(sp) < spool_seq(sp) ||
+	    seglog_removals_pending(spool_log(sp));
+}
+
+static bool
 engine_sync_wanted(const struct engine *e)
 {
-	return spool_durable(e->spool) < spool_seq(e->spool) ||
-	    spool_durable(e->records) < spool_seq(e->records) ||
-	    dead_unsynced(e->dead) || engine_removals_pending(e);
+	return engine_journal_wants(e) || engine_spool_wants(e->spool) ||
+	    engine_spool_wants(e->records) || dead_unsynced(e->dead);
 }
 
 struct mono
@@ -409,18 +413,16 @@ engine_sync_pump_own(struct engine *e, struct now now)
 		bool urgent = all || e->acks.n > 0 || e->record_acks.n > 0 ||
 		    e->runs_room.full || e->records_room.full ||
 		    engine_room_waits(e);
-		if (now.mono.us < e->sync_retry.us || (!urgent &&
-		    now.mono.us < engine_sync_deadline(e).us))
+		struct mono at = urgent ? e->sync_retry :
+		    engine_sync_deadline(e);
+		if (now.mono.us < at.us)
 			return;
 		bool j = all || e->acks.n > 0 || engine_room_waits(e) ||
-		    seglog_removals_pending(journal_log(e->journal));
-		bool s = all || e->runs_room.full || spool_seq(e->spool) >
-		    spool_durable(e->spool) ||
-		    seglog_removals_pending(spool_log(e->spool));
+		    engine_journal_wants(e);
+		bool s = all || e->runs_room.full ||
+		    engine_spool_wants(e->spool);
 		bool rec = all || e->record_acks.n > 0 ||
-		    e->records_room.full ||
-		    spool_seq(e->records) > spool_durable(e->records) ||
-		    seglog_removals_pending(spool_log(e->records));
+		    e->records_room.full || engine_spool_wants(e->records);
 		if (all)
 			e->dirty_since = (struct mono){ 0 };
 		engine_sync_begin(e, j, s, rec, now);

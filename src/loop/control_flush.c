@@ -43,13 +43,14 @@ flush_fill(struct control_stream *s, struct buf *b, struct now now)
 	struct engine_status es;
 
 	engine_flush_status(e, f->flush, now, &st);
-	engine_status(e, now, &es);
-	bool same = flush_is_same(&st, &f->st) &&
-	    f->upstream == es.upstream;
 	bool end = st.state == ENGINE_FLUSH_DONE || (st.held && !f->wait);
+	bool rests = f->told && !end;
 	int64_t ms = mono_sub_ms(now.mono, f->at);
-	if (!end && f->told && ms < (same ? FLUSH_LINE_MS :
-	    FLUSH_NEWS_MS))
+	if (rests && ms < FLUSH_NEWS_MS)
+		return CONTROL_WAIT;
+	engine_status(e, now, &es);
+	if (rests && ms < FLUSH_LINE_MS && f->upstream == es.upstream &&
+	    flush_is_same(&st, &f->st))
 		return CONTROL_WAIT;
 	f->told = true;
 	f->st = st;

@@ -52,6 +52,6 @@ int
 http_mem_init(void)
 {
 	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, http_mem_malloc,
-	    http_mem_free, http_mem_realloc, mem_strdup, http_mem_calloc) == CURLE_OK ?
-	    0 : -ENOMEM;
+	    http_mem_free, http_mem_realloc, mem_strdup,
+	    http_mem_calloc) == CURLE_OK ? 0 : -ENOMEM;
 }
