@@ -823,10 +823,10 @@ class Case:
         pending + dropped, where the sum holds: so with nothing pending or
         dropped one event more or less is a fault. Otherwise it is a range, as
         a request may have been taken that was not answered, and as not every
-        message asks for an acknowledgement. What is dead lies in letters. Not looked at:
-        a case with several storage directories, whose books are several,
-        and one that sets books_whole to False. A case beside this one is
-        looked at by itself."""
+        message asks for an acknowledgement. What is dead lies in letters.
+        Not looked at: a case with several storage directories, whose books
+        are several, and one that sets books_whole to False. A case beside
+        this one is looked at by itself."""
         if not self.books or not self.books_whole or \
                 len(self.storage_dirs) != 1:
             return []

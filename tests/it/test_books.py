@@ -3,6 +3,7 @@
 is taken away, or put in, on each side of the books: what clients were told,
 what lumnid says, what the upstream got. See check_books_left()."""
 
+import copy
 import json
 
 import lumnid_it
@@ -44,7 +45,7 @@ def test_upstream(t):
         lines = [json.loads(x) for x in f]
     for kind in ("events", "changes"):
         for change in (-1, 1):
-            planted = json.loads(json.dumps(lines))
+            planted = copy.deepcopy(lines)
             for line in planted:
                 if line["taken"] and line["route"] == kind:
                     break
@@ -66,11 +67,11 @@ def test_upstream(t):
 def test_books(t):
     """lumnid counts one more, or one less, in any column."""
     settle(t)
-    whole = json.loads(json.dumps(t.books))
+    whole = copy.deepcopy(t.books)
     for kind in whole:
         for column in ("delivered", "dead", "accepted"):
             for change in (-1, 1):
-                t.books = json.loads(json.dumps(whole))
+                t.books = copy.deepcopy(whole)
                 b = t.books[kind]
                 b[column] += change
                 # As lumnid's own sum would hold.

@@ -153,29 +153,41 @@ def end(t, at):
     return status
 
 
+def nomem(t, at=0, times=1):
+    """The environment in which a process's at-th allocation fails, and as
+    many after it as make times; 0: none, they are counted."""
+    if SANITIZED:
+        raise Skip("the sanitizers have an allocator of their own")
+    return {"LUMNI_API_KEY": KEY, "LUMNID_NOMEM_AT": str(at),
+            "LUMNID_NOMEM_TIMES": str(times),
+            "LUMNID_NOMEM_LOG": os.path.join(t.dir, "nomem"),
+            "LD_PRELOAD": program("tests/support/nomem.so")}
+
+
+def nomem_words(t):
+    """What nomem.so wrote of the process that has ended, {word: n}; the count
+    is not among it where a signal ended it. The file is gone after it."""
+    log = os.path.join(t.dir, "nomem")
+    try:
+        with open(log, encoding="ascii") as f:
+            words = dict(line.split() for line in f)
+    except FileNotFoundError:
+        return {}
+    os.unlink(log)
+    return {k: int(v) for k, v in words.items()}
+
+
 def broken(t, load, i, at, times):
     """One process whose at-th allocation fails; how it ended."""
-    log = os.path.join(t.dir, "nomem")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(log)
-    t.lumnid(env={"LUMNI_API_KEY": KEY, "LUMNID_NOMEM_AT": str(at),
-                  "LUMNID_NOMEM_TIMES": str(times), "LUMNID_NOMEM_LOG": log,
-                  "LD_PRELOAD": program("tests/support/nomem.so")},
-             wait=False)
+    t.lumnid(env=nomem(t, at, times), wait=False)
     wait_for("it to be ready, or to end", lambda: not t.daemon.alive() or
              t.daemon.notified("READY=1"), step=0.002, context=t.logs)
     load.turn(i)
     status = end(t, at)
-    words = {}
-    with contextlib.suppress(FileNotFoundError):
-        with open(log, encoding="ascii") as f:
-            words = dict(line.split() for line in f)
-    return status, {k: int(v) for k, v in words.items()}
+    return status, nomem_words(t)
 
 
 def test_each_allocation(t):
-    if SANITIZED:
-        raise Skip("the sanitizers have an allocator of their own")
     rng = random.Random(SEED)
     t.upstream(dedupe=True)
     t.configure(**CONF)
@@ -210,14 +222,11 @@ def test_each_allocation(t):
 
 def test_programs(t):
     """Those that run and end: lumnictl, and lumnid's checks."""
-    if SANITIZED:
-        raise Skip("the sanitizers have an allocator of their own")
     rng = random.Random(SEED)
     t.upstream(dedupe=True)
     t.lumnid(**CONF)
     ctl = [program("lumnictl"), "--socket", t.stream_path]
     daemon = [program("lumnid"), "-c", t.conf]
-    log = os.path.join(t.dir, "nomem")
     tried = 0
     for argv in ([*ctl, "status"], [*ctl, "status", "--json"],
                  [*ctl, "send", "--run", "r", "--type", "x", "n=1"],
@@ -225,17 +234,12 @@ def test_programs(t):
                  [*ctl, "runs"], [*ctl, "flush"], [*ctl, "dead", "list"],
                  [*daemon, "--check-config"], [*daemon, "--print-config"],
                  [*daemon, "--check-spool"]):
-        env = {"LUMNI_API_KEY": KEY, "LUMNID_NOMEM_LOG": log,
-               "LD_PRELOAD": program("tests/support/nomem.so")}
-        t.run(*argv, env=env)
-        with open(log, encoding="ascii") as f:
-            total = int(f.read().split()[1])
-        os.unlink(log)
+        t.run(*argv, env=nomem(t))
+        total = nomem_words(t)["count"]
         for at in sorted(rng.sample(range(1, total + 1),
                                     min(total, ROUNDS // 2))):
-            done = t.run(*argv, env=dict(env, LUMNID_NOMEM_AT=str(at)))
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(log)
+            done = t.run(*argv, env=nomem(t, at))
+            nomem_words(t)
             tried += 1
             t.true(done.returncode >= 0 or (done.returncode == ABORTED and
                    "fatal: " in done.stderr), f"{argv[2:]}, allocation "

@@ -99,6 +99,15 @@ end(struct world *w, uint64_t n)
 	crashfs_stop();
 }
 
+/* The power comes back, and lumnid with it. */
+static void
+reboot(struct world *w)
+{
+	crashfs_reboot();
+	crashfs_plan(0, CRASHFS_NONE, 0);
+	world_open(w);
+}
+
 static void
 run_power(uint64_t seed, uint64_t n, int steps)
 {
@@ -111,9 +120,7 @@ run_power(uint64_t seed, uint64_t n, int steps)
 	for (int i = 0; i < steps && !crashfs_dead(); i++)
 		load_step(w);
 	world_kill(w);
-	crashfs_reboot();
-	crashfs_plan(0, CRASHFS_NONE, 0);
-	world_open(w);
+	reboot(w);
 	end(w, n);
 }
 
@@ -166,9 +173,7 @@ START_TEST(power_again_and_again)
 			for (int i = 0; i < 100 && !crashfs_dead(); i++)
 				load_step(w);
 			world_kill(w);
-			crashfs_reboot();
-			crashfs_plan(0, CRASHFS_NONE, 0);
-			world_open(w);
+			reboot(w);
 			world_check_books(w);
 		}
 		end(w, seed);
@@ -269,9 +274,7 @@ START_TEST(power_after_kill)
 			lost = crashfs_dead();
 			world_kill(w);
 		}
-		crashfs_reboot();
-		crashfs_plan(0, CRASHFS_NONE, 0);
-		world_open(w);
+		reboot(w);
 		end(w, n);
 	}
 	ck_assert_uint_gt(n, 5);
@@ -323,9 +326,7 @@ START_TEST(power_while_trimmed)
 		seal_and_trim(w);
 		lost = crashfs_dead();
 		world_kill(w);
-		crashfs_reboot();
-		crashfs_plan(0, CRASHFS_NONE, 0);
-		world_open(w);
+		reboot(w);
 		/* Or what was counted twice would be missed, and given up. */
 		ck_assert_uint_eq(w->engine->books.total[
 		    BOOKS_DROPPED_CORRUPT], 0);
