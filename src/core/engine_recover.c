@@ -100,7 +100,7 @@ engine_recover_cut(struct engine_recovery *rec, const char *runid,
 	runs_cut(e->runs, run, k, rec->now);
 	/* An older batch whose mark was lost is told of late. */
 	if (run->part < part + 1)
-		run->part = part + 1;
+		runs_set_part(e->runs, run, part + 1);
 	if (whole)
 		runs_close(e->runs, run, run->part);
 	return k;

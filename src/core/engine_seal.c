@@ -149,7 +149,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 	e->books.body_bytes += len;
 	engine_sealing_push(e, run, k, &ref, last_lsn, reason);
 	engine_flush_sealed(e, run, &ref);
-	run->part++;
+	runs_set_part(e->runs, run, run->part + 1);
 	runs_cut(e->runs, run, k, now);
 	return true;
 }
@@ -366,7 +366,7 @@ engine_seal_give_back(struct engine *e, struct engine_sealing *s,
 	if (run == NULL)
 		run = runs_open(e->runs, s->runid, s->runid_len, now);
 	runs_prepend(e->runs, run, s->events, s->n, s->last_lsn, now);
-	run->part = s->part;
+	runs_set_part(e->runs, run, s->part);
 	if (s->reason == SPOOL_END)
 		run->end = true;
 	runs_set_due(e->runs, run, s->reason);

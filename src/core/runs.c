@@ -37,6 +37,9 @@ struct runs {
 	struct runs_part *parts;
 	uint32_t	 *parts_buckets;	/* RUNS_PARTS of them */
 	uint64_t	  parts_written;
+	/* Open runs of a part above 1; a run's `parted` is its index + 1. */
+	struct run	**parted;
+	size_t		  parted_n, parted_cap;
 	struct journal_part *out;	/* of runs_parts() */
 	size_t		  out_n, out_cap;
 };
@@ -100,6 +103,7 @@ runs_free(struct runs *rs)
 	}
 	free(rs->buckets);
 	free(rs->parts);
+	free(rs->parted);
 	free(rs->out);
 	free(rs->parts_buckets);
 	free(rs);
@@ -162,10 +166,36 @@ runs_part_of(const struct runs *rs, uint64_t hash)
 	return 1;
 }
 
+/*
+ * Those of a part above 1 are few among many, and each state record has to
+ * know them.
+ */
+void
+runs_set_part(struct runs *rs, struct run *r, uint32_t part)
+{
+	r->part = part;
+	if (part > 1 && r->parted == 0) {
+		if (rs->parted_n == rs->parted_cap) {
+			rs->parted_cap = rs->parted_cap == 0 ? 64 :
+			    rs->parted_cap * 2;
+			rs->parted = mem_grow(rs->parted, rs->parted_cap,
+			    sizeof(struct run *));
+		}
+		rs->parted[rs->parted_n++] = r;
+		r->parted = (uint32_t)rs->parted_n;
+	} else if (part <= 1 && r->parted != 0) {
+		struct run *last = rs->parted[--rs->parted_n];
+
+		rs->parted[r->parted - 1] = last;
+		last->parted = r->parted;
+		r->parted = 0;
+	}
+}
+
 struct run *
 runs_open(struct runs *rs, const char *runid, size_t len, struct now now)
 {
-	struct run *r = mem_zalloc(sizeof *r + len + 1);
+	struct run *r = mem_zalloc(offsetof(struct run, runid) + len + 1);
 
 	assert(len > 0 && len <= UINT16_MAX);
 	if (rs->count >= rs->buckets_n)
@@ -173,7 +203,7 @@ runs_open(struct runs *rs, const char *runid, size_t len, struct now now)
 	r->hash = runs_hash(runid, len);
 	memcpy(r->runid, runid, len);
 	r->runid_len = (uint16_t)len;
-	r->part = runs_part_of(rs, r->hash);
+	runs_set_part(rs, r, runs_part_of(rs, r->hash));
 	r->first = r->last = now.mono;
 	r->first_wall = now.wall;
 	struct run **slot = &rs->buckets[r->hash & (rs->buckets_n - 1)];
@@ -199,6 +229,7 @@ runs_close(struct runs *rs, struct run *r, uint32_t next_part)
 	runs_idle_remove(&rs->idle, r);
 	runs_age_remove(&rs->age, r);
 	runs_clear_due(rs, r);
+	runs_set_part(rs, r, 1);	/* no more among those of a part */
 	runs_remember(rs, r->hash, next_part);
 	free(r->events);
 	free(r);
@@ -449,9 +480,8 @@ runs_parts(struct runs *rs, const struct journal_part **ret)
 	for (uint64_t i = from; i < end; i++)
 		runs_parts_put(rs, rs->parts[i % RUNS_PARTS].hash,
 		    rs->parts[i % RUNS_PARTS].part);
-	for (const struct run *r = rs->idle.head; r != NULL; r = r->idle.next)
-		if (r->part > 1)
-			runs_parts_put(rs, r->hash, r->part);
+	for (size_t i = 0; i < rs->parted_n; i++)
+		runs_parts_put(rs, rs->parted[i]->hash, rs->parted[i]->part);
 	*ret = rs->out;
 	return rs->out_n;
 }

@@ -34,7 +34,8 @@ struct run {
 	uint64_t		 hash;
 	struct run_event	*events;
 	uint32_t		 n, cap;
-	uint32_t		 part;		/* of the batch to come, from 1 */
+	uint32_t		 part;		/* runs_set_part(): of the
+						   batch to come, from 1 */
 	uint8_t			 due;		/* enum spool_reason, 0: not */
 	bool			 end;		/* complete */
 	uint16_t		 runid_len;
@@ -44,6 +45,7 @@ struct run {
 	struct mono		 last;		/* its newest event came */
 	struct wall		 first_wall;
 	struct run_link		 idle, age, due_link;
+	uint32_t		 parted;	/* runs' own */
 	char			 runid[];	/* NUL-ended */
 };
 
@@ -62,6 +64,9 @@ struct run	*runs_open(struct runs *, const char *runid, size_t len,
 		    struct now);
 /* Forget an open run and remember that `next_part` comes next. */
 void		 runs_close(struct runs *, struct run *, uint32_t next_part);
+
+/* Which part the batch to come is. */
+void		 runs_set_part(struct runs *, struct run *, uint32_t part);
 
 /* Append an event; the run is active now. */
 void		 runs_add(struct runs *, struct run *, struct journal_place,

@@ -112,7 +112,7 @@ static void
 daemon_raise_nofile(const struct conf *conf)
 {
 	const rlim_t need = 2 * conf->limits.connections +
-	    4 * conf->upstream.connections + IN_HTTP_CONNECTIONS + 192;
+	    4 * conf->upstream.connections + IN_HTTP_CONNECTIONS + 384;
 	struct rlimit rl;
 	rlim_t had;
 

@@ -14,7 +14,7 @@
 #include "store/seglog.h"
 
 #define SEGLOG_NAME_LEN	16	/* "0000000001.seg" and its NUL */
-#define SEGLOG_FDS	8	/* files open for reading */
+#define SEGLOG_FDS	64	/* files open for reading */
 #define SEGLOG_PENDS	32	/* rolled segments that wait to be synced */
 
 struct seglog_file {
@@ -27,7 +27,6 @@ struct seglog_file {
 struct seglog_fd {
 	int		fd;		/* -1: free */
 	uint32_t	segno;
-	uint64_t	used;		/* the larger, the later */
 	struct seg_header h;
 };
 
@@ -77,8 +76,7 @@ struct seglog {
 	size_t		 n, cap;
 	uint64_t	 bytes;		/* of all files but the tail */
 	uint32_t	 next_segno;
-	struct seglog_fd fds[SEGLOG_FDS];
-	uint64_t	 fd_clock;
+	struct seglog_fd fds[SEGLOG_FDS];	/* by segno % SEGLOG_FDS */
 	struct seglog_tail t;
 	/*
 	 * o.buffer_bytes; in it the newest bytes of the tail: first such as
@@ -125,6 +123,7 @@ int	seglog_fd(struct seglog *, uint32_t segno, int *ret_fd,
 	    const struct seg_header **ret, struct why *) MUSTUSE;
 /* Close what is open of a segment for reading. */
 void	seglog_fd_drop(struct seglog *, uint32_t segno);
+void	seglog_fds_close(struct seglog *);
 /* Add the tail, as it ends, to the segments that wait for a sync. */
 void	seglog_pend_tail(struct seglog *);
 /* A segment was deleted: it waits for no sync. */

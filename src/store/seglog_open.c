@@ -488,9 +488,7 @@ seglog_close(struct seglog *l)
 	/* Nothing is promised of what no round has synced. */
 	for (size_t i = 0; i < l->pends; i++)
 		(void)sys->close(l->pend[i].fd);
-	for (size_t i = 0; i < SEGLOG_FDS; i++)
-		if (l->fds[i].fd >= 0)
-			(void)sys->close(l->fds[i].fd);
+	seglog_fds_close(l);
 	if (l->t.fd >= 0)
 		(void)sys->close(l->t.fd);
 	if (l->dirfd >= 0)

@@ -157,41 +157,43 @@ seglog_header(struct seglog *l, int fd, uint32_t segno, uint64_t size,
 
 /* --- open files ------------------------------------------------------------ */
 
+/* Segments that are read in turn follow each other: each has a place. */
+static struct seglog_fd *
+read_fd_place(struct seglog *l, uint32_t segno)
+{
+	return &l->fds[segno % SEGLOG_FDS];
+}
+
+static void
+read_fd_close(struct seglog_fd *f)
+{
+	if (f->fd >= 0)
+		(void)sys->close(f->fd);	/* only read */
+	f->fd = -1;
+}
+
 void
 seglog_fd_drop(struct seglog *l, uint32_t segno)
 {
-	for (size_t i = 0; i < SEGLOG_FDS; i++) {
-		if (l->fds[i].fd < 0 || l->fds[i].segno != segno)
-			continue;
-		(void)sys->close(l->fds[i].fd);	/* only read */
-		l->fds[i].fd = -1;
-	}
+	struct seglog_fd *f = read_fd_place(l, segno);
+
+	if (f->segno == segno)
+		read_fd_close(f);
 }
 
-/* A place in the table: a free one, or that of the longest unused. */
-static struct seglog_fd *
-read_fd_place(struct seglog *l)
+void
+seglog_fds_close(struct seglog *l)
 {
-	struct seglog_fd *old = &l->fds[0];
-
-	for (size_t i = 0; i < SEGLOG_FDS; i++) {
-		if (l->fds[i].fd < 0)
-			return &l->fds[i];
-		if (l->fds[i].used < old->used)
-			old = &l->fds[i];
-	}
-	(void)sys->close(old->fd);	/* only read */
-	old->fd = -1;
-	return old;
+	for (size_t i = 0; i < SEGLOG_FDS; i++)
+		read_fd_close(&l->fds[i]);
 }
 
 static int
-read_fd_open(struct seglog *l, uint32_t segno, struct seglog_fd **ret,
-    struct why *why)
+read_fd_open(struct seglog *l, uint32_t segno, struct why *why)
 {
 	char name[SEGLOG_NAME_LEN];
 	struct seglog_info info;
-	struct seglog_fd *f;
+	struct seglog_fd *f = read_fd_place(l, segno);
 	int fd, r;
 
 	if (!seglog_find(l, segno, &info))
@@ -199,9 +201,14 @@ read_fd_open(struct seglog *l, uint32_t segno, struct seglog_fd **ret,
 		    l->dir, segno);
 	seglog_name(l, name, segno);
 	fd = sys->openat(l->dirfd, name, O_RDONLY | O_NOFOLLOW, 0);
+	if (fd == -EMFILE || fd == -ENFILE) {
+		/* What is kept open is kept for speed alone. */
+		seglog_fds_close(l);
+		fd = sys->openat(l->dirfd, name, O_RDONLY | O_NOFOLLOW, 0);
+	}
 	if (fd < 0)
 		return why_errno(why, fd, "%s/%s", l->dir, name);
-	f = read_fd_place(l);
+	read_fd_close(f);
 	r = seglog_header(l, fd, segno, info.size, &f->h, why);
 	if (r < 0) {
 		(void)sys->close(fd);	/* only read */
@@ -209,7 +216,6 @@ read_fd_open(struct seglog *l, uint32_t segno, struct seglog_fd **ret,
 	}
 	f->fd = fd;
 	f->segno = segno;
-	*ret = f;
 	return 0;
 }
 
@@ -217,7 +223,7 @@ int
 seglog_fd(struct seglog *l, uint32_t segno, int *ret_fd,
     const struct seg_header **ret, struct why *why)
 {
-	struct seglog_fd *f = NULL;
+	struct seglog_fd *f = read_fd_place(l, segno);
 	int r;
 
 	if (segno == seglog_tail(l)) {
@@ -225,15 +231,11 @@ seglog_fd(struct seglog *l, uint32_t segno, int *ret_fd,
 		*ret = &l->t.h;
 		return 0;
 	}
-	for (size_t i = 0; i < SEGLOG_FDS && f == NULL; i++)
-		if (l->fds[i].fd >= 0 && l->fds[i].segno == segno)
-			f = &l->fds[i];
-	if (f == NULL) {
-		r = read_fd_open(l, segno, &f, why);
+	if (f->fd < 0 || f->segno != segno) {
+		r = read_fd_open(l, segno, why);
 		if (r < 0)
 			return r;
 	}
-	f->used = ++l->fd_clock;
 	*ret_fd = f->fd;
 	*ret = &f->h;
 	return 0;

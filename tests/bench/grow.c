@@ -1,8 +1,14 @@
 /*
  * grow: what an event costs as what lies around it grows: the run table with
  * 1,000 to 1,000,000 open events, journal and spool with 1 to 1,000 segments.
- * Prints "curve <tab> x <tab> nanoseconds of CPU an event": the least of some
- * measurements, as what else the machine does only ever adds.
+ * All sizes of a curve are made first and then measured in turn, some rounds:
+ * a machine that is slow for a second is slow for all of them. Prints "curve
+ * <tab> x <tab> nanoseconds of CPU an event", the rounds with spaces between.
+ *
+ * Two curves of the run table: what a run costs that comes and goes beside
+ * those that are open; and what an event costs that may belong to any of them,
+ * where the processor's caches hold less of them the more they are, and an
+ * event is read back from the page cache, not from lumnid's own.
  *
  * The engine runs whole, with a transport that answers at once; durability is
  * never, so that no disk is measured.
@@ -10,7 +16,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +32,15 @@
 #include "store/spool.h"
 
 #define RUN		16	/* events */
-#define TIMES		5	/* measured */
+#define SIZES		4	/* of a curve */
+#define ROUNDS		9	/* measured */
 #define TEXT		200	/* bytes of an event's text */
 #define SEGMENT		(1u << 20)
 #define FILL		(60u << 10)	/* of a record that fills segments */
 #define BODY		2500
 
 static char dir[256];
+static struct rng rng;
 static struct {
 	struct transport	transport;
 	uint64_t		tags[256];
@@ -83,14 +90,50 @@ cpu_ns(void)
 }
 
 static const char *
-make_dir(const char *name)
+make_dir(const char *name, uint64_t x)
 {
 	static char path[300];
 
-	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	(void)snprintf(path, sizeof path, "%s/%s-%" PRIu64, dir, name, x);
 	if (mkdir(path, 0700) < 0)
 		die(path);
 	return path;
+}
+
+/* A run that is open, and how many events it has. */
+struct open_run {
+	uint64_t	run;
+	int		n;
+};
+
+/* One of a curve: measure() gives the ns an event beside x of something. */
+struct size {
+	uint64_t	 x, run;	/* run: the next one's number */
+	struct open_run	*open;
+	size_t		 open_n;
+	struct engine	*engine;
+	struct journal	*journal;
+	struct spool	*spool;
+	struct buf	 scratch;
+	double		 ns[ROUNDS];
+};
+
+static void
+measure_all(const char *curve, struct size *sizes, size_t n,
+    double (*measure)(struct size *))
+{
+	settle();
+	for (size_t i = 0; i < n; i++)	/* memory is taken, caches are warm */
+		(void)measure(&sizes[i]);
+	for (size_t round = 0; round < ROUNDS; round++)
+		for (size_t i = 0; i < n; i++)
+			sizes[i].ns[round] = measure(&sizes[i]);
+	for (size_t i = 0; i < n; i++) {
+		(void)printf("%s\t%" PRIu64 "\t", curve, sizes[i].x);
+		for (size_t round = 0; round < ROUNDS; round++)
+			(void)printf("%.0f%c", sizes[i].ns[round],
+			    round == ROUNDS - 1 ? '\n' : ' ');
+	}
 }
 
 /* --- the engine --- */
@@ -186,66 +229,102 @@ take(struct engine *e, const char *kind, uint64_t run, int n)
 		die(why.text);
 }
 
-/* Runs that stay open, interleaved, until there are so many events. */
+/* The next event comes to any of the open runs; one that ends is followed. */
 static void
-fill(struct engine *e, uint64_t *have, uint64_t want)
+take_any(struct size *s)
 {
-	for (; *have < want; ++*have) {
-		uint64_t block = *have / 4096;
+	struct open_run *r = &s->open[rng_below(&rng, s->open_n)];
 
-		/* 256 runs at a time, each of whose events come in turn. */
-		take(e, "open", block * 256 + *have % 256,
-		    (int)(*have % 4096 / 256) % (RUN - 1));
-		if (*have % 64 == 63)
-			turn(e);
+	take(s->engine, "run", r->run, r->n++);
+	if (r->n == RUN) {
+		r->run = s->run++;
+		r->n = 0;
 	}
-	turn(e);
 }
 
-/* Runs come and go beside those that are open; ns an event. */
-static double
-measure(struct engine *e, uint64_t *run, unsigned events)
+/* Runs at any point of their way, until x of their events are held. */
+static void
+fill(struct size *s)
 {
+	s->open_n = s->x * 2 / (RUN - 1);
+	s->open = mem_zalloc(s->open_n * sizeof *s->open);
+	for (size_t i = 0; i < s->open_n; i++)
+		s->open[i].run = s->run++;
+	/* Twice: from where all begin to where they are at any point. */
+	for (uint64_t i = 0; i < 2 * s->x; i++) {
+		take_any(s);
+		if (i % 64 == 63)
+			turn(s->engine);
+	}
+	turn(s->engine);
+}
+
+/* Events of all the runs that are open, as they come. */
+static double
+measure_open(struct size *s)
+{
+	const unsigned events = 16000;
 	double begin = cpu_ns();
 
 	for (unsigned i = 0; i < events; i++) {
-		take(e, "passing", *run, (int)(i % RUN));
+		take_any(s);
+		if (i % RUN == RUN - 1)
+			turn(s->engine);
+	}
+	while (net.n > 0)
+		turn(s->engine);
+	return (cpu_ns() - begin) / events;
+}
+
+/* A run that comes and goes beside those that are open. */
+static double
+measure_passing(struct size *s)
+{
+	const unsigned events = 16000;
+	double begin = cpu_ns();
+
+	for (unsigned i = 0; i < events; i++) {
+		take(s->engine, "passing", s->run, (int)(i % RUN));
 		if (i % RUN == RUN - 1) {
-			++*run;
-			turn(e);
+			s->run++;
+			turn(s->engine);
 		}
 	}
 	while (net.n > 0)
-		turn(e);
+		turn(s->engine);
 	return (cpu_ns() - begin) / events;
 }
 
 static void
-grow_runs(uint64_t most)
+grow_runs(size_t n)
 {
 	struct engine_env env = { .transport = &net.transport,
 		.answer = on_answer, .sync = on_sync };
-	struct conf *conf = make_conf(make_dir("engine"));
-	struct engine *e;
+	struct size sizes[SIZES] = { 0 };
+	struct conf *confs[SIZES];
 	struct why why;
-	uint64_t have = 0, run = 0;
+	uint64_t x = 1000;
 
 	net.transport = (struct transport){ .send = net_send,
 		.cancel = net_cancel };
 	rng_seed(&env.rng, 8);
-	if (engine_open(conf, &env, clock_now(), &e, &why) < 0)
-		die(why.text);
-	(void)measure(e, &run, 20000);	/* memory is taken, caches are warm */
-	for (uint64_t n = 1000; n <= most; n *= 10) {
-		fill(e, &have, n);
-		settle();
-		double least = measure(e, &run, 16000);
-		for (int i = 1; i < TIMES; i++)
-			least = fmin(least, measure(e, &run, 16000));
-		(void)printf("open events\t%" PRIu64 "\t%.0f\n", n, least);
+	rng_seed(&rng, 9);
+	for (size_t i = 0; i < n; i++, x *= 10) {
+		confs[i] = make_conf(make_dir("engine", x));
+		sizes[i].x = x;
+		if (engine_open(confs[i], &env, clock_now(), &sizes[i].engine,
+		    &why) < 0)
+			die(why.text);
+		fill(&sizes[i]);
 	}
-	engine_close(e, clock_now());
-	conf_free(conf);
+	measure_all("open events", sizes, n, measure_passing);
+	measure_all("open events, the next of any run", sizes, n,
+	    measure_open);
+	for (size_t i = 0; i < n; i++) {
+		engine_close(sizes[i].engine, clock_now());
+		free(sizes[i].open);
+		conf_free(confs[i]);
+	}
 }
 
 /* --- the logs --- */
@@ -284,53 +363,57 @@ journal_put(struct journal *j, const char *json, size_t len)
 }
 
 static double
-measure_journal(struct journal *j, struct buf *scratch, const char *json)
+measure_journal(struct size *s)
 {
+	static char json[500];
 	double begin = cpu_ns();
 	struct why why;
 	const char *got;
 
+	memset(json, ' ', sizeof json);
 	for (int i = 0; i < 8000; i++) {
-		struct journal_place p = journal_put(j, json, 500);
+		struct journal_place p = journal_put(s->journal, json,
+		    sizeof json);
 
 		if (i % RUN != RUN - 1)
 			continue;
-		journal_round(j);
-		if (journal_read(j, p, 3, scratch, &got, &why) < 0)
+		journal_round(s->journal);
+		if (journal_read(s->journal, p, 3, &s->scratch, &got,
+		    &why) < 0)
 			die(why.text);
 	}
 	return (cpu_ns() - begin) / 8000;
 }
 
 static void
-grow_journal(unsigned most)
+grow_journal(size_t n)
 {
 	const struct journal_options o = { .segment_bytes = SEGMENT,
 		.buffer_bytes = 256u << 10, .instance = "grow",
 		.state = give_state };
 	const struct journal_replay none = { .arg = NULL };
+	struct size sizes[SIZES] = { 0 };
 	static char json[FILL];
-	struct buf scratch;
-	struct journal *j;
 	struct why why;
+	uint64_t x = 1;
 
 	memset(json, ' ', sizeof json);
-	buf_init(&scratch, 0);
-	if (journal_open(make_dir("journal"), dir, &o, &none, &j, &why) < 0)
-		die(why.text);
-	for (unsigned n = 1; n <= most; n *= 10) {
-		while (seglog_count(journal_log(j)) < n) {
-			(void)journal_put(j, json, sizeof json);
-			journal_round(j);
+	for (size_t i = 0; i < n; i++, x *= 10) {
+		sizes[i].x = x;
+		buf_init(&sizes[i].scratch, 0);
+		if (journal_open(make_dir("journal", x), dir, &o, &none,
+		    &sizes[i].journal, &why) < 0)
+			die(why.text);
+		while (seglog_count(journal_log(sizes[i].journal)) < x) {
+			(void)journal_put(sizes[i].journal, json, sizeof json);
+			journal_round(sizes[i].journal);
 		}
-		settle();
-		double least = measure_journal(j, &scratch, json);
-		for (int i = 1; i < TIMES; i++)
-			least = fmin(least, measure_journal(j, &scratch, json));
-		(void)printf("journal segments\t%u\t%.0f\n", n, least);
 	}
-	journal_close(j);
-	buf_free(&scratch);
+	measure_all("journal segments", sizes, n, measure_journal);
+	for (size_t i = 0; i < n; i++) {
+		journal_close(sizes[i].journal);
+		buf_free(&sizes[i].scratch);
+	}
 }
 
 static void
@@ -361,50 +444,53 @@ spool_put(struct spool *sp, const char *body, size_t len)
 }
 
 static double
-measure_spool(struct spool *sp, struct buf *scratch, const char *body)
+measure_spool(struct size *s)
 {
+	static const char body[BODY];
 	double begin = cpu_ns();
 	struct spool_batch b;
 	const uint8_t *got;
 
 	for (int i = 0; i < 2000; i++) {
-		struct spool_ref ref = spool_put(sp, body, BODY);
+		struct spool_ref ref = spool_put(s->spool, body, BODY);
 
-		spool_round(sp);
-		if (spool_load(sp, &ref, &b, scratch, &got, NULL) < 0)
+		spool_round(s->spool);
+		if (spool_load(s->spool, &ref, &b, &s->scratch, &got,
+		    NULL) < 0)
 			die("spool load");
-		(void)spool_done(sp, &ref, RUN, 0, 0, SPOOL_DROP_OLDEST, NULL);
+		(void)spool_done(s->spool, &ref, RUN, 0, 0, SPOOL_DROP_OLDEST,
+		    NULL);
 	}
 	return (cpu_ns() - begin) / 2000 / RUN;
 }
 
 static void
-grow_spool(unsigned most)
+grow_spool(size_t n)
 {
 	const struct spool_options o = { .kind = SEGLOG_SPOOL,
 		.segment_bytes = SEGMENT, .buffer_bytes = 256u << 10,
 		.instance = "grow" };
-	static char body[FILL];
-	struct buf scratch;
-	struct spool *sp;
+	struct size sizes[SIZES] = { 0 };
+	static const char body[FILL];
 	struct why why;
+	uint64_t x = 1;
 
-	buf_init(&scratch, 0);
-	if (spool_open(make_dir("spool"), dir, &o, NULL, NULL, &sp, &why) < 0)
-		die(why.text);
-	for (unsigned n = 1; n <= most; n *= 10) {
-		while (seglog_count(spool_log(sp)) < n) {
-			(void)spool_put(sp, body, sizeof body);
-			spool_round(sp);
+	for (size_t i = 0; i < n; i++, x *= 10) {
+		sizes[i].x = x;
+		buf_init(&sizes[i].scratch, 0);
+		if (spool_open(make_dir("spool", x), dir, &o, NULL, NULL,
+		    &sizes[i].spool, &why) < 0)
+			die(why.text);
+		while (seglog_count(spool_log(sizes[i].spool)) < x) {
+			(void)spool_put(sizes[i].spool, body, sizeof body);
+			spool_round(sizes[i].spool);
 		}
-		settle();
-		double least = measure_spool(sp, &scratch, body);
-		for (int i = 1; i < TIMES; i++)
-			least = fmin(least, measure_spool(sp, &scratch, body));
-		(void)printf("spool segments\t%u\t%.0f\n", n, least);
 	}
-	spool_close(sp);
-	buf_free(&scratch);
+	measure_all("spool segments", sizes, n, measure_spool);
+	for (size_t i = 0; i < n; i++) {
+		spool_close(sizes[i].spool);
+		buf_free(&sizes[i].scratch);
+	}
 }
 
 int
@@ -420,8 +506,8 @@ main(int argc, char **argv)
 		die(dir);
 	(void)atexit(remove_dir);
 	log_set_level(LOG_LEVEL_ERROR);
-	grow_runs(quick ? 100000 : 1000000);
-	grow_journal(quick ? 100 : 1000);
-	grow_spool(quick ? 100 : 1000);
+	grow_runs(quick ? SIZES - 1 : SIZES);
+	grow_journal(quick ? SIZES - 1 : SIZES);
+	grow_spool(quick ? SIZES - 1 : SIZES);
 	return 0;
 }

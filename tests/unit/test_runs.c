@@ -148,7 +148,7 @@ START_TEST(part_memory_is_bounded)
 	ck_assert_uint_eq(parts[5].part, 77);
 	/* An open run that has had parts comes last. */
 	struct run *r = runs_open(rs, "open", 4, at(1));
-	r->part = 9;
+	runs_set_part(rs, r, 9);
 	(void)runs_open(rs, "fresh", 5, at(1));
 	ck_assert_uint_eq(runs_parts(rs, &parts), RUNS_PARTS + 1);
 	ck_assert_uint_eq(parts[RUNS_PARTS].run_hash, runs_hash("open", 4));
@@ -156,6 +156,29 @@ START_TEST(part_memory_is_bounded)
 	runs_free(rs);
 }
 END_TEST
+
+/* At the end of runs_parts(): each open run of a part above 1, once. */
+static void
+model_check_parts(struct runs *rs)
+{
+	const struct journal_part *parts;
+	size_t all = runs_parts(rs, &parts), above = 0;
+
+	for (struct run *r = runs_idle_first(rs); r != NULL;
+	    r = runs_idle_next(r))
+		above += r->part > 1;
+	ck_assert_uint_gt(above, 0);
+	ck_assert_uint_ge(all, above);
+	for (struct run *r = runs_idle_first(rs); r != NULL;
+	    r = runs_idle_next(r)) {
+		size_t found = 0;
+
+		for (size_t i = all - above; i < all; i++)
+			found += parts[i].run_hash == r->hash &&
+			    parts[i].part == r->part;
+		ck_assert_uint_eq(found, r->part > 1);
+	}
+}
 
 /* Random operations on many runs against arrays. */
 START_TEST(model)
@@ -195,6 +218,10 @@ START_TEST(model)
 		}
 		uint32_t bytes = (uint32_t)rng_below(&rng, 1000);
 		runs_add(rs, r, place((uint32_t)op, bytes), ++lsn, at(op));
+		if (rng_below(&rng, 16) == 0) {
+			m[k].part = (uint32_t)rng_below(&rng, 4) + 1;
+			runs_set_part(rs, r, m[k].part);
+		}
 		m[k].n++;
 		m[k].bytes += bytes;
 		total++;
@@ -210,6 +237,7 @@ START_TEST(model)
 		n++;
 	}
 	ck_assert_uint_eq(n, runs_count(rs));
+	model_check_parts(rs);
 	runs_free(rs);
 }
 END_TEST

@@ -5,6 +5,7 @@
 #include "base/rand.h"
 #include "base/sys.h"
 #include "store/seglog.h"
+#include "store/seglog_int.h"
 #include "store_help.h"
 #include "unit.h"
 
@@ -674,6 +675,81 @@ START_TEST(test_kept)
 }
 END_TEST
 
+/* --- descriptors ------------------------------------------------------------ */
+
+static struct sys few;
+static unsigned opens;
+static int open_left, open_files;
+
+static int
+few_openat(int dirfd, const char *name, int flags, mode_t mode)
+{
+	if (open_files >= open_left)
+		return -EMFILE;
+	opens++;
+	int fd = sys_kernel.openat(dirfd, name, flags, mode);
+	open_files += fd >= 0;
+	return fd;
+}
+
+static int
+few_close(int fd)
+{
+	open_files--;
+	return sys_kernel.close(fd);
+}
+
+/* Files that are read stay open; where there are too many, none fails. */
+START_TEST(test_descriptors)
+{
+	enum { N = SEGLOG_FDS + 6 };
+	struct seglog_pos pos[N];
+	struct help_dir d;
+	char text[16];
+
+	help_dir_make(&d);
+	struct seglog *l = open_log(&d, 1 << 20, 512);
+	for (int i = 0; i < N; i++) {
+		(void)snprintf(text, sizeof text, "record %d", i);
+		pos[i] = put(l, text, strlen(text));
+		sync_log(l);
+		ck_assert_int_eq(seglog_roll(l, HELP_NOW, NULL), 0);
+		sync_log(l);
+	}
+	few = *sys;
+	few.openat = few_openat;
+	few.close = few_close;
+	sys = &few;
+	open_left = 1 << 20;
+	opens = 0;
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < SEGLOG_FDS; i++) {
+			(void)snprintf(text, sizeof text, "record %d", i);
+			(void)cost(l, pos[i], text);
+		}
+	ck_assert_uint_eq(opens, SEGLOG_FDS);
+	ck_assert_int_eq(open_files, SEGLOG_FDS);
+	/* Two in the same place take turns, and none is left open. */
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < N; i++) {
+			(void)snprintf(text, sizeof text, "record %d", i);
+			(void)cost(l, pos[i], text);
+		}
+	ck_assert_int_eq(open_files, SEGLOG_FDS);
+	/* No more is to be had: what is only kept is given back. */
+	open_left = 20;
+	for (int i = 0; i < N; i++) {
+		(void)snprintf(text, sizeof text, "record %d", i);
+		(void)cost(l, pos[i], text);
+	}
+	ck_assert_int_le(open_files, 20);
+	ck_assert_uint_eq(damaged, 0);
+	sys = &sys_kernel;
+	seglog_close(l);
+	help_dir_drop(&d);
+}
+END_TEST
+
 /* --- a disk that fills and fails ------------------------------------------- */
 
 static struct sys faulty;
@@ -1005,6 +1081,7 @@ main(void)
 	tcase_add_test(tc, test_torn_once);
 	tcase_add_test(tc, test_read_only);
 	tcase_add_test(tc, test_kept);
+	tcase_add_test(tc, test_descriptors);
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_rounds);
 	tcase_add_loop_test(tc, test_random, 0, 4);
