@@ -339,27 +339,6 @@ engine_relax(struct engine *e)
 	mem_trim();
 }
 
-void
-engine_turn(struct engine *e, struct now now)
-{
-	engine_storage_check(e, now);
-	if (now.mono.us >= e->save_next.us) {
-		e->save_next = mono_add_ms(now.mono, ENGINE_SYNC_MS);
-		engine_save_totals(e, now);
-	}
-	engine_drop_aged(e, now);
-	engine_seal_due(e, now);
-	engine_aside_turn(e, now);
-	engine_flush(e, now);
-	engine_sync_pump(e, now);
-	sender_pump(e->sender, now);
-	engine_trim(e, now);
-	engine_prune(e, now);
-	engine_relax(e);
-	/* A removal is a change of the directory: it waits for a round too. */
-	engine_sync_note(e, now);
-}
-
 static struct mono
 engine_runs_deadline(const struct engine *e)
 {
@@ -382,9 +361,11 @@ engine_runs_deadline(const struct engine *e)
 struct mono
 engine_deadline(const struct engine *e)
 {
-	struct mono t = mono_min(engine_runs_deadline(e),
-	    sender_deadline(e->sender));
+	struct mono t;
 
+	if (e->calm)
+		return e->calm_until;
+	t = mono_min(engine_runs_deadline(e), sender_deadline(e->sender));
 	t = mono_min(t, engine_sync_deadline(e));
 	if (e->storage != ENGINE_OK)
 		t = mono_min(t, e->storage_retry);
@@ -392,6 +373,70 @@ engine_deadline(const struct engine *e)
 	    spool_waiting(e->spool).batches > 0)
 		t = mono_min(t, e->age_next);
 	return mono_min(t, engine_aside_deadline(e));
+}
+
+/*
+ * Until when a turn may only write what was taken: the runs that it opens have
+ * deadlines too, and none may be missed.
+ */
+static void
+engine_calm_begin(struct engine *e, struct now now)
+{
+	int64_t ms = ENGINE_CALM_MS;
+
+	if (e->conf->runs.idle_ms < ms)
+		ms = e->conf->runs.idle_ms;
+	if (e->conf->runs.max_age_ms < ms)
+		ms = e->conf->runs.max_age_ms;
+	e->calm = e->stirred = false;
+	e->calm_bytes = e->books.bytes;
+	e->calm_until = mono_min(engine_deadline(e),
+	    mono_add_ms(now.mono, ms));
+}
+
+void
+engine_turn(struct engine *e, struct now now)
+{
+	engine_storage_check(e, now);
+	if (now.mono.us >= e->save_next.us) {
+		e->save_next = mono_add_ms(now.mono, ENGINE_SYNC_MS);
+		engine_save_totals(e, now);
+	}
+	engine_drop_aged(e, now);
+	engine_seal_due(e, now);
+	engine_aside_turn(e, now);
+	engine_flush(e, now);
+	engine_sync_pump(e, now);
+	sender_pump(e->sender, now);
+	engine_trim(e, now);
+	engine_prune(e, now);
+	engine_relax(e);
+	/* A removal is a change of the directory: it waits for a round too. */
+	engine_sync_note(e, now);
+	engine_calm_begin(e, now);
+}
+
+/* Do the events that were taken ask for more than to be written? */
+static bool
+engine_is_calm(const struct engine *e, struct now now)
+{
+	return now.mono.us < e->calm_until.us && !e->stirred &&
+	    e->books.bytes - e->calm_bytes < ENGINE_CALM_BYTES &&
+	    runs_due(e->runs) == NULL && e->acks.n == 0 &&
+	    e->storage == ENGINE_OK && !e->stopping &&
+	    e->conf->storage.durability == CONF_DURABILITY_ACK;
+}
+
+void
+engine_turn_taken(struct engine *e, struct now now)
+{
+	if (!engine_is_calm(e, now)) {
+		engine_turn(e, now);
+		return;
+	}
+	e->calm = true;
+	engine_flush_journal(e, now);
+	engine_sync_note(e, now);
 }
 
 int64_t
@@ -514,6 +559,16 @@ engine_ledger(struct engine *e, struct books_ledger *events,
 	events->dropped[events->dropped_n].reason = "full";
 	events->dropped[events->dropped_n++].n =
 	    e->books.total[BOOKS_DROPPED_FULL];
+}
+
+struct engine_flow
+engine_flow(const struct engine *e)
+{
+	return (struct engine_flow){
+		.accepted = e->books.total[BOOKS_ACCEPTED],
+		.delivered = spool_totals(e->spool).delivered,
+		.bytes = e->books.bytes,
+	};
 }
 
 struct books *

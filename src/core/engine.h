@@ -123,6 +123,14 @@ enum event_code engine_room(const struct engine *) MUSTUSE;
  * left, engine_deadline() is now.
  */
 void	engine_turn(struct engine *, struct now);
+/*
+ * A turn before which events were taken, and nothing else has happened to the
+ * engine: where they need not be sealed or synced now they are only written,
+ * and the rest waits for the next whole turn, at most a second. A host's
+ * events come one by one, and what looks after everything else is cold code
+ * each time.
+ */
+void	engine_turn_taken(struct engine *, struct now);
 /* When engine_turn() has to run even if nothing happens. */
 struct mono engine_deadline(const struct engine *);
 
@@ -163,6 +171,12 @@ size_t	engine_flush_runs(struct engine *, const char *runid, size_t len,
 	    struct now);
 
 struct books *engine_books(struct engine *);
+/* What went in and out so far: of the books, cheap enough for each turn. */
+struct engine_flow {
+	uint64_t	accepted, delivered;	/* events */
+	uint64_t	bytes;			/* of messages */
+};
+struct engine_flow engine_flow(const struct engine *);
 /* How often each rule of redaction took something; name NULL: no such i. */
 struct redact_count engine_redact_count(const struct engine *, size_t i);
 /* accepted = delivered + pending + dead + dropped, on both. */

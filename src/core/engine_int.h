@@ -24,6 +24,8 @@
 #define ENGINE_RECORDS_BUFFER	(32u << 10)
 #define ENGINE_SYNC_MS		1000	/* the longest anything stays unsynced */
 #define ENGINE_PACE_MS		8	/* between rounds nobody waits for */
+#define ENGINE_CALM_MS		1000	/* between whole turns, under traffic */
+#define ENGINE_CALM_BYTES	(64u << 10)	/* taken between them */
 #define ENGINE_RETRY_MS		1000	/* between tries on a failing disk */
 #define ENGINE_SPACE_MS		1000	/* between looks at free space */
 #define ENGINE_PRUNE_MS		(60 * 60 * 1000)
@@ -155,6 +157,12 @@ struct engine {
 	uint64_t		 newer_bytes;	/* ... and bytes in them */
 	uint64_t		 reverts;	/* engine_seal_revert() calls */
 
+	/* Of the last whole turn; see engine_turn_taken(). */
+	struct mono		 calm_until;
+	uint64_t		 calm_bytes;	/* books.bytes then */
+	bool			 calm;		/* the last turn was not whole */
+	bool			 stirred;	/* more than journaled since */
+
 	bool			 more;		/* seals left from this turn */
 	bool			 recovering;
 	bool			 stopping;
@@ -237,6 +245,7 @@ struct mono	engine_sync_deadline(const struct engine *);
 bool	engine_spool_room(struct engine *, bool records, struct now);
 /* Write the buffers out; failures change the storage state. */
 void	engine_flush(struct engine *, struct now);
+void	engine_flush_journal(struct engine *, struct now);
 void	engine_storage_fault(struct engine *, int err, const char *what,
 	    const struct why *, struct now);
 void	engine_storage_check(struct engine *, struct now);

@@ -144,6 +144,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 		engine_seal_block(e, now);
 		return false;
 	}
+	e->stirred = true;
 	e->books.seals[reason]++;
 	e->books.raw_bytes += raw;
 	e->books.body_bytes += len;

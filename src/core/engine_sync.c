@@ -141,7 +141,7 @@ engine_flush_failed(struct engine *e, struct engine_acks *acks, uint64_t mark,
 }
 
 void
-engine_flush(struct engine *e, struct now now)
+engine_flush_journal(struct engine *e, struct now now)
 {
 	struct why why = { "" };
 	int r = journal_flush(e->journal, &why);
@@ -151,6 +151,15 @@ engine_flush(struct engine *e, struct now now)
 		engine_flush_failed(e, &e->acks, journal_appended(e->journal),
 		    now);
 	}
+}
+
+void
+engine_flush(struct engine *e, struct now now)
+{
+	struct why why = { "" };
+	int r;
+
+	engine_flush_journal(e, now);
 	r = spool_flush(e->spool, &why);
 	if (r == 0 && (r = spool_flush(e->records, &why)) < 0) {
 		engine_storage_fault(e, r, "records", &why, now);

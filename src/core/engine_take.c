@@ -73,6 +73,7 @@ engine_take_record(struct engine *e, enum books_input in, uint64_t peer,
 	r = spool_append(e->records, b, body, len, &ref, why);
 	if (r < 0)
 		return engine_append_fault(e, r, why, now);
+	e->stirred = true;
 	e->books.total[BOOKS_RECORDS_BY + in]++;
 	engine_want_ack(e, peer, &e->record_acks, ref.seq, now);
 	return EVENT_OK;

@@ -252,7 +252,7 @@ on_datagrams(evutil_socket_t fd, short what, void *arg)
 	struct in_dgram_socket *so = arg;
 	int r;
 
-	loop_wake(so->in->loop);
+	loop_wake_taken(so->in->loop);
 	if (so->in->buffers == NULL && (r = in_dgram_buffers_new(so->in)) < 0) {
 		in_dgram_failed(so, -r);
 		return;

@@ -39,6 +39,7 @@ struct loop {
 	struct event		*timer;
 	struct mono		 armed;		/* MONO_NEVER: it is not */
 	bool			 woken;
+	bool			 taken;
 	bool			 poked;
 	bool			 quit;
 	struct mono		 began;		/* this turn; us 0: not yet */
@@ -169,6 +170,13 @@ loop_wake(struct loop *lo)
 }
 
 void
+loop_wake_taken(struct loop *lo)
+{
+	lo->taken = true;
+	loop_begin_turn(lo);
+}
+
+void
 loop_poke(struct loop *lo)
 {
 	lo->poked = true;
@@ -292,13 +300,15 @@ loop_turn(struct loop *lo)
 	lo->began = (struct mono){ 0 };
 	if (lo->engine != NULL) {
 		struct now now = clock_now();
+		bool woken = lo->woken, taken = lo->taken;
 
 		if (began.us == 0)
 			began = now.mono;
-		if (lo->woken || engine_deadline(lo->engine).us <= now.mono.us) {
-			lo->woken = false;
+		lo->woken = lo->taken = false;
+		if (woken || engine_deadline(lo->engine).us <= now.mono.us)
 			engine_turn(lo->engine, now);
-		}
+		else if (taken)
+			engine_turn_taken(lo->engine, now);
 	}
 	lo->poked = false;
 	for (size_t i = 0; i < lo->hooks_n; i++)
@@ -313,7 +323,7 @@ loop_is_pressed(struct loop *lo)
 {
 	struct mono now;
 
-	if (lo->woken || lo->poked)
+	if (lo->woken || lo->taken || lo->poked)
 		return true;
 	if (lo->engine == NULL)
 		return false;

@@ -1,6 +1,6 @@
 /*
  * loop: the event loop in turns. A turn is one dispatch pass of libevent, in
- * which every ready event is handled, then one engine_turn(), then the hooks
+ * which every ready event is handled, then one turn of the engine, then the hooks
  * of the parts of this layer (answers go out, requests start, dead objects
  * are freed). So what many clients sent is written, synced and answered
  * together, and no object dies within its own callback.
@@ -37,13 +37,15 @@ struct uids *loop_uids(struct loop *);
 
 /* Something happened that the engine has to see at the end of this turn. */
 void	loop_wake(struct loop *);
+/* Messages may have been taken, and nothing else has happened: as that. */
+void	loop_wake_taken(struct loop *);
 /* The hooks have to run, without waiting for an event; the engine has not. */
 void	loop_poke(struct loop *);
 
 /*
  * How long turns take, without the wait for events: from the first
- * loop_wake() or loop_poke() in it, or else from the end of the dispatch pass.
- * So a callback that works long begins with one of the two.
+ * loop_wake(), loop_wake_taken() or loop_poke() in it, or else from the end of
+ * the dispatch pass. So a callback that works long begins with one of them.
  */
 struct loop_turns {
 	struct hist	took;

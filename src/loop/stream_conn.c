@@ -594,7 +594,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream_conn *c = arg;
 
-	loop_wake(c->in->loop);
+	loop_wake_taken(c->in->loop);
 	(void)stream_conn_read(c);
 }
 

@@ -219,7 +219,7 @@ load_step(struct world *w)
 		(void)world_send(w, r, 1 + (unsigned)rng_below(&w->rng, 4),
 		    rng_below(&w->rng, 4) == 0, rng_below(&w->rng, 3) > 0);
 	else if (dice < 85)
-		engine_turn(w->engine, w->now);
+		world_turn_once(w);
 	else if (dice < 90)
 		w->now.mono.us += 400000, w->now.wall.us += 400000;
 	else

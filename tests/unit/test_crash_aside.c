@@ -101,7 +101,7 @@ load(struct world *w, unsigned first)
 		    i % 3 > 0);
 		if (i % 4 == 0)
 			(void)world_send_change(w, first + i, false);
-		engine_turn(w->engine, w->now);
+		world_turn_once(w);
 		if (w->sync_wanted)
 			world_sync_end(w, 0);
 		if (crashfs_dead())

@@ -47,7 +47,7 @@ load_step(struct world *w)
 		(void)world_send(w, r, 1 + (unsigned)rng_below(&w->rng, 4),
 		    rng_below(&w->rng, 4) == 0, rng_below(&w->rng, 3) > 0);
 	else if (dice < 85)
-		engine_turn(w->engine, w->now);
+		world_turn_once(w);
 	else if (dice < 90)
 		w->now.mono.us += 400000, w->now.wall.us += 400000;
 	else
@@ -224,7 +224,7 @@ START_TEST(full_disk)
 		enum event_code code = world_send(w, (unsigned)i % 8, 3,
 		    i % 5 == 0, true);
 		refused += code == EVENT_FULL;
-		engine_turn(w->engine, w->now);
+		world_turn_once(w);
 		if (w->sync_wanted)
 			world_sync_end(w, 0);
 	}
@@ -288,7 +288,7 @@ seal_and_trim(struct world *w)
 	for (unsigned r = 0; r < 4 && !crashfs_dead(); r++) {
 		(void)world_send(w, r, 1, true, false);
 		for (int i = 0; i < 3 && !crashfs_dead(); i++) {
-			engine_turn(w->engine, w->now);
+			world_turn_once(w);
 			if (w->sync_wanted)
 				world_sync_end(w, 0);
 			w->now.mono.us += 5000, w->now.wall.us += 5000;

@@ -236,6 +236,106 @@ START_TEST(a_second_without_a_sync)
 }
 END_TEST
 
+/* Time passes, and nothing else: turns come where they are due. */
+static void
+pass(struct world *w, int64_t ms)
+{
+	for (; ms > 0; ms--) {
+		w->now.mono.us += 1000;
+		w->now.wall.us += 1000;
+		while (engine_deadline(w->engine).us <= w->now.mono.us)
+			world_turn(w);
+	}
+}
+
+/*
+ * One event after the other, each in a turn of its own: such turns only write
+ * them, and nothing that has a time waits for the traffic's end.
+ */
+START_TEST(events_alone_make_short_turns)
+{
+	struct world *w = world_new(6, dir, "runs: {idle: 100ms}");
+
+	/* Of the runs that come no turn has known so far. */
+	world_turn(w);
+	int64_t began = w->now.mono.us;
+	unsigned calm = 0;
+	world_send(w, 0, 1, false, false);
+	for (int i = 0; i < 60; i++) {
+		world_send(w, 1, 1, false, false);
+		world_turn(w);
+		calm += w->engine->calm;
+		ck_assert(!seglog_dirty(journal_log(w->engine->journal)));
+		pass(w, 5);
+		int64_t ms = (w->now.mono.us - began) / 1000;
+		ck_assert_uint_eq(world_status(w).open_runs, ms < 100 ? 2 : 1);
+	}
+	ck_assert_uint_gt(calm, 40);
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
+/* An event alone, after a whole turn: is what follows a short one? */
+static bool
+is_calm(struct world *w)
+{
+	world_turn_once(w);
+	w->woken = true;
+	world_turn_once(w);
+	world_send(w, 0, 1, false, false);
+	world_turn_once(w);
+	return w->engine->calm;
+}
+
+/* What asks for more than to be written has a whole turn at once. */
+START_TEST(whole_turns_where_they_are_needed)
+{
+	struct world *w = world_new(6, dir, "");
+
+	w->sync_auto = false;
+	ck_assert(is_calm(w));
+	world_send(w, 1, 1, true, false);
+	world_turn_once(w);
+	ck_assert(!w->engine->calm);
+	ck_assert_uint_eq(world_status(w).open_runs, 1);
+	ck_assert(w->sync_wanted);
+	world_sync_end(w, 0);
+	world_turn(w);
+
+	ck_assert(is_calm(w));
+	world_send_change(w, 1, false);
+	world_turn_once(w);
+	ck_assert(!w->engine->calm);
+	ck_assert(!seglog_dirty(spool_log(w->engine->records)));
+	w->sync_auto = true;
+	world_drain(w);
+	w->sync_auto = false;
+
+	/* The limit of the journal is looked at. */
+	ck_assert(is_calm(w));
+	uint64_t bytes = w->engine->books.bytes + ENGINE_CALM_BYTES;
+	for (unsigned r = 2; w->engine->books.bytes < bytes; r = 2 + r % 50) {
+		ck_assert(w->engine->calm);
+		world_send(w, r, 2, false, false);
+		world_turn_once(w);
+	}
+	ck_assert(!w->engine->calm);
+	ck_assert(runs_due(w->engine->runs) == NULL);
+
+	ck_assert(is_calm(w));
+	ck_assert(!w->sync_wanted);
+	world_send(w, 0, 1, false, true);
+	world_turn_once(w);
+	ck_assert(w->sync_wanted);
+	w->sync_auto = true;
+	world_drain(w);
+	world_check(w);
+	world_free(w);
+}
+END_TEST
+
 START_TEST(parts_go_one_by_one)
 {
 	struct world *w = world_new(7, dir, "runs: {max_events: 2}");
@@ -371,7 +471,7 @@ START_TEST(crash_between_batch_and_mark)
 	w->sync_auto = false;
 	world_send(w, 0, 2, true, false);
 	world_send(w, 1, 2, false, false);
-	engine_turn(w->engine, w->now);
+	world_turn_once(w);
 	world_kill(w);
 	w->sync_auto = true;
 	world_open(w);
@@ -649,6 +749,8 @@ main(void)
 	tcase_add_test(tc, batch_waits_for_its_sync);
 	tcase_add_test(tc, never_waits_for_nothing);
 	tcase_add_test(tc, a_second_without_a_sync);
+	tcase_add_test(tc, events_alone_make_short_turns);
+	tcase_add_test(tc, whole_turns_where_they_are_needed);
 	tcase_add_test(tc, parts_go_one_by_one);
 	tcase_add_test(tc, restart_splits_no_run);
 	tcase_add_test(tc, parts_count_on_over_restarts);

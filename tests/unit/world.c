@@ -302,6 +302,7 @@ world_send(struct world *w, unsigned r, unsigned n, bool end, bool ack)
 	run->n += count;
 	for (size_t i = 0; i < count; i++)
 		run->events[from + i] = WORLD_SENT;
+	w->messages = true;
 	enum event_code code = engine_take(w->engine, BOOKS_STREAM, 7,
 	    (const uint8_t *)sb.data, sb.size, w->now, &ret, &why);
 	msgpack_sbuffer_destroy(&sb);
@@ -338,6 +339,7 @@ world_send_change(struct world *w, unsigned n, bool ack)
 	world_pack_str(&pk, "code");
 	world_pack_str(&pk, "ref");
 	world_pack_str(&pk, ref);
+	w->messages = true;
 	enum event_code code = engine_take(w->engine, BOOKS_STREAM, 7,
 	    (const uint8_t *)sb.data, sb.size, w->now, &ret, &why);
 	msgpack_sbuffer_destroy(&sb);
@@ -358,6 +360,7 @@ world_sync_end(struct world *w, int err)
 {
 	ck_assert(w->sync_wanted);
 	w->sync_wanted = false;
+	w->woken = true;
 	for (size_t i = 0; w->sync_real && err == 0 && i < w->sync_set.n;
 	    i++) {
 		int fd = w->sync_set.what[i].fd;
@@ -367,6 +370,19 @@ world_sync_end(struct world *w, int err)
 			engine_sync_part(w->engine, w->now);
 	}
 	engine_sync_end(w->engine, err, 100, w->now);
+}
+
+void
+world_turn_once(struct world *w)
+{
+	bool taken = w->messages && !w->woken &&
+	    engine_deadline(w->engine).us > w->now.mono.us;
+
+	w->messages = w->woken = false;
+	if (taken)
+		engine_turn_taken(w->engine, w->now);
+	else
+		engine_turn(w->engine, w->now);
 }
 
 /* Wait for a round that comes some milliseconds after the one before. */
@@ -380,17 +396,17 @@ world_pace(struct world *w)
 		return;
 	w->now.wall.us += at.us - w->now.mono.us;
 	w->now.mono = at;
-	engine_turn(w->engine, w->now);
+	world_turn_once(w);
 }
 
 void
 world_turn(struct world *w)
 {
-	engine_turn(w->engine, w->now);
+	world_turn_once(w);
 	world_pace(w);
 	while (w->sync_auto && w->sync_wanted) {
 		world_sync_end(w, 0);
-		engine_turn(w->engine, w->now);
+		world_turn_once(w);
 		world_pace(w);
 	}
 }
@@ -607,6 +623,7 @@ world_answer_full(struct world *w, size_t i, bool take,
 	free(r->body);
 	r->used = false;
 	w->in_flight--;
+	w->woken = true;
 	engine_answer(w->engine, r->tag, a, w->now);
 }
 

@@ -60,6 +60,8 @@ struct world {
 	size_t		 taken_n, taken_cap;
 	uint64_t	 sends, duplicates, acks, refused;
 	size_t		 in_flight, max_in_flight;
+	bool		 messages;	/* taken since the last turn, ... */
+	bool		 woken;		/* ... and more has happened */
 	uint64_t	 key_stamp;
 	bool		 sync_wanted;	/* a round is under way */
 	struct seglog_sync sync_set;
@@ -99,6 +101,8 @@ enum event_code world_send(struct world *, unsigned r, unsigned n, bool end,
 enum event_code world_send_change(struct world *, unsigned n, bool ack);
 /* What the engine says of itself now. */
 struct engine_status world_status(struct world *);
+/* The engine's turn, as the loop has it. */
+void	world_turn_once(struct world *);
 /*
  * One turn of the loop, and a moment later for what waits for a round; rounds
  * end well when sync_auto.
