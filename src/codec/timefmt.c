@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#define TIMEFMT_SECONDS_LEN	19	/* "2026-11-23T12:00:00" */
 #define TIMEFMT_DAY	86400
 /* Year 0000 to the end of 9999: what RFC 3339 can write. */
 #define TIMEFMT_SEC_MIN	(-INT64_C(62167219200))
@@ -41,7 +42,7 @@ timefmt_two(char *w, int64_t v)
 
 /* "2026-11-23T12:00:00" of a second within the years 0000..9999. */
 static char *
-timefmt_put(char *w, int64_t sec)
+timefmt_make(char *w, int64_t sec)
 {
 	int64_t days = sec / TIMEFMT_DAY, rest = sec % TIMEFMT_DAY;
 
@@ -71,6 +72,21 @@ timefmt_put(char *w, int64_t sec)
 	w = timefmt_two(w, rest / 60 % 60);
 	*w++ = ':';
 	return timefmt_two(w, rest % 60);
+}
+
+/* Most are of the second of the one before. */
+static char *
+timefmt_put(char *w, int64_t sec)
+{
+	static _Thread_local char text[TIMEFMT_SECONDS_LEN];
+	static _Thread_local int64_t of = INT64_MAX;
+
+	if (sec != of) {
+		(void)timefmt_make(text, sec);
+		of = sec;
+	}
+	memcpy(w, text, sizeof text);
+	return w + sizeof text;
 }
 
 /* A point and the n leading digits of a fraction, then "Z" and NUL. */

@@ -302,15 +302,12 @@ on_control_request(struct evhttp_request *req, void *arg)
 static void
 control_note_rates(struct control *c)
 {
-	struct engine *e = loop_engine(c->loop);
-	struct now now = clock_now();
-	struct books_ledger events, records;
+	struct engine_flow flow = engine_flow(loop_engine(c->loop));
 
-	engine_ledger(e, &events, &records);
-	rates_note(&c->rates, now.mono, (const uint64_t[RATES_N]){
-	    [RATES_EVENTS] = events.accepted,
-	    [RATES_BYTES] = engine_books(e)->bytes,
-	    [RATES_DELIVERED] = events.delivered });
+	rates_note(&c->rates, clock_mono(), (const uint64_t[RATES_N]){
+	    [RATES_EVENTS] = flow.accepted,
+	    [RATES_BYTES] = flow.bytes,
+	    [RATES_DELIVERED] = flow.delivered });
 }
 
 /* The turn that this is part of ends with control_turn(). */
