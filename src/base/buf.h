@@ -33,9 +33,9 @@ void	buf_reset(struct buf *, size_t keep);
  * or NULL on failure, which is then sticky.
  */
 static inline uint8_t *buf_room(struct buf *, size_t n) MUSTUSE;
-void	buf_put(struct buf *, const void *, size_t);
+void	buf_put(struct buf *, const void *, size_t) HOT;
 static inline void buf_putc(struct buf *, char);
-void	buf_puts(struct buf *, const char *);
+void	buf_puts(struct buf *, const char *) HOT;
 void	buf_printf(struct buf *, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Remove the first n bytes; the rest moves to the front. */
 void	buf_drain(struct buf *, size_t n);

@@ -25,8 +25,8 @@ struct now {
 
 #define MONO_NEVER	((struct mono){ INT64_MAX })
 
-struct now	clock_now(void);
-struct mono	clock_mono(void);
+struct now	clock_now(void) HOT;
+struct mono	clock_mono(void) HOT;
 /* Microseconds of CPU that this thread has used. */
 int64_t	clock_cpu_us(void);
 

@@ -53,7 +53,7 @@ sys_k_close(int fd)
 	return 0;
 }
 
-static ssize_t
+static HOT ssize_t
 sys_k_pwritev(int fd, const struct iovec *iov, int n, uint64_t off)
 {
 	return SYS_RETRY(pwritev(fd, iov, n, (off_t)off));

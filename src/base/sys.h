@@ -66,7 +66,8 @@ extern const struct sys	 sys_kernel;
 extern void		(*sys_close_deleted)(int fd);
 
 /* Write all of iov (which is modified) at off. Returns 0 or -errno. */
-int	sys_pwritev_all(int fd, struct iovec *, int n, uint64_t off) MUSTUSE;
+int	sys_pwritev_all(int fd, struct iovec *, int n, uint64_t off) MUSTUSE
+	    HOT;
 int	sys_pwrite_all(int fd, const void *, size_t, uint64_t off) MUSTUSE;
 /* Read exactly len bytes. Returns 0, -ENODATA at the end of file, -errno. */
 int	sys_pread_all(int fd, void *, size_t len, uint64_t off) MUSTUSE;

@@ -229,7 +229,7 @@ struct event_flat {
 };
 
 /* All pairs are read: whose are they? */
-static enum event_code
+static HOT enum event_code
 event_end_flat(struct event_dec *d, const struct event_flat *fl,
     enum event_form *ret_form)
 {
@@ -382,7 +382,7 @@ event_read(struct event_dec *d, const uint8_t *p, size_t len)
 }
 
 /* Make ready for a message of len bytes. */
-static void
+static HOT void
 event_begin(struct event_dec *d, const uint8_t *p, size_t len,
     struct wall wall)
 {

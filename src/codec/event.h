@@ -120,7 +120,8 @@ void	event_message_trim(struct event_message *);
  * refused with a sentence in why; then only kind and ack are meaningful.
  */
 enum event_code event_decode(struct event_message *, const uint8_t *, size_t,
-	    const struct event_options *, struct wall, struct why *) MUSTUSE;
+	    const struct event_options *, struct wall, struct why *) MUSTUSE
+	    HOT;
 
 /*
  * An event that comes without a message of its own: an entry of the forward

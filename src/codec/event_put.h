@@ -48,7 +48,7 @@ enum event_code	event_refuse(struct event_dec *, enum event_code,
 enum event_code	event_broken(struct event_dec *);
 
 /* Take the next value as the run id, or as the ack id, of the message. */
-enum event_code	event_take_runid(struct event_dec *) MUSTUSE;
+enum event_code	event_take_runid(struct event_dec *) MUSTUSE HOT;
 enum event_code	event_take_ack(struct event_dec *) MUSTUSE;
 
 /*
@@ -59,15 +59,15 @@ static inline bool event_read_key(struct event_dec *, struct mp_head *,
 		    enum event_key *ret) MUSTUSE;
 
 /* Begin an event: a place in the message's table, and the brace. */
-enum event_code	event_open(struct event_dec *) MUSTUSE;
+enum event_code	event_open(struct event_dec *) MUSTUSE HOT;
 /*
  * Write one pair of the open event, after event_read_key().
  * start: where the key's head is. Returns false when it is broken.
  */
 bool		event_put_pair(struct event_dec *, const struct mp_head *key,
-		    const uint8_t *start, enum event_key) MUSTUSE;
+		    const uint8_t *start, enum event_key) MUSTUSE HOT;
 /* End the event: `at` where it is missing, the brace, its length. */
-enum event_code	event_close(struct event_dec *) MUSTUSE;
+enum event_code	event_close(struct event_dec *) MUSTUSE HOT;
 /* The next value as one event; the code to refuse with when it is no map. */
 enum event_code	event_put_map(struct event_dec *, enum event_code not_a_map)
 		    MUSTUSE;

@@ -34,7 +34,7 @@ struct frame {
 	uint64_t	left[FRAME_DEPTH_MAX];	/* values due in each */
 };
 
-void	frame_init(struct frame *, size_t max);
+void	frame_init(struct frame *, size_t max) HOT;
 /*
  * data: the value's bytes from its first one, len of them so far.
  * On FRAME_VALUE, *ret_len is the length of the value, and the frame is ready
@@ -43,7 +43,7 @@ void	frame_init(struct frame *, size_t max);
  * may follow.
  */
 enum frame_result frame_next(struct frame *, const uint8_t *data, size_t len,
-	    size_t *ret_len) MUSTUSE;
+	    size_t *ret_len) MUSTUSE HOT;
 const char *frame_strerror(enum frame_result);
 
 #endif

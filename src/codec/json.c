@@ -143,7 +143,7 @@ static const char json_pairs[] =
     "75767778798081828384858687888990919293949596979899";
 
 /* Write the decimal digits of v so that they end at `end`; their start. */
-static char *
+static HOT char *
 json_digits(char *end, uint64_t v)
 {
 	while (v >= 100) {

@@ -21,20 +21,20 @@
 /* A string with its quotes. */
 void	json_put_string(struct buf *, const char *, size_t);
 /* The same, without quotes: several pieces make one string. */
-void	json_put_escaped(struct buf *, const char *, size_t);
-void	json_put_uint(struct buf *, uint64_t);
+void	json_put_escaped(struct buf *, const char *, size_t) HOT;
+void	json_put_uint(struct buf *, uint64_t) HOT;
 void	json_put_int(struct buf *, int64_t);
 /*
  * A form that reads back as the same double, the shortest as a rule;
  * a whole number keeps its fraction (1.0), so that it reads back as a float.
  * NaN and infinities are null, as JSON has no word for them.
  */
-void	json_put_double(struct buf *, double);
+void	json_put_double(struct buf *, double) HOT;
 /* Standard base64 with padding (RFC 4648 section 4), quoted. */
 void	json_put_base64(struct buf *, const uint8_t *, size_t);
 
 /* Is it valid UTF-8 without control characters (U+0000-1F, 7F-9F)? */
-bool	json_is_clean(const char *, size_t);
+bool	json_is_clean(const char *, size_t) HOT;
 
 /*
  * The length of the JSON string literal json_put_string() would write.

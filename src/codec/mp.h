@@ -55,7 +55,8 @@ mp_has_payload(enum mp_type type)
 int	mp_head_len(uint8_t first);
 
 /* The types whose first byte is not all they are; of mp_head(). */
-int	mp_head_long(const uint8_t *p, size_t len, struct mp_head *ret) MUSTUSE;
+int	mp_head_long(const uint8_t *p, size_t len, struct mp_head *ret) MUSTUSE
+	    HOT;
 
 static inline int
 mp_head(const uint8_t *p, size_t len, struct mp_head *ret)

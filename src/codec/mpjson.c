@@ -55,7 +55,7 @@ mpjson_put_rest(struct buf *b, const uint8_t *p, size_t n, size_t tail)
 }
 
 /* A string with its quotes, and with a colon where tail is 2. */
-static inline void
+static HOT inline void
 mpjson_put_string(struct buf *b, const uint8_t *p, size_t n, size_t tail)
 {
 	uint8_t *w = buf_room(b, n + 3);
@@ -142,7 +142,7 @@ mpjson_put_ext(struct buf *b, int8_t type, const uint8_t *p, uint32_t size,
 }
 
 /* nil, a boolean or a number. */
-static void
+static HOT void
 mpjson_put_scalar(struct buf *b, const struct mp_head *h)
 {
 	switch (h->type) {

@@ -30,7 +30,8 @@ struct mpjson {
 	enum mpjson_error	 error;
 };
 
-void	mpjson_init(struct mpjson *, const uint8_t *, size_t, struct buf *out);
+void	mpjson_init(struct mpjson *, const uint8_t *, size_t, struct buf *out)
+	    HOT;
 /*
  * Step over the head of the next value. Where it has a payload (str, bin,
  * ext), p is then at the payload, which is whole.
@@ -39,7 +40,7 @@ static inline bool mpjson_head(struct mpjson *, struct mp_head *) MUSTUSE;
 /* Step over the next value whole, however deep it nests. */
 bool	mpjson_skip(struct mpjson *) MUSTUSE;
 /* Write the next value; a container there is at `level`. */
-bool	mpjson_value(struct mpjson *, int level) MUSTUSE;
+bool	mpjson_value(struct mpjson *, int level) MUSTUSE HOT;
 /* Write the next value as a key with its colon. */
 bool	mpjson_key(struct mpjson *, int level) MUSTUSE;
 /*
@@ -49,7 +50,7 @@ bool	mpjson_key(struct mpjson *, int level) MUSTUSE;
  */
 size_t	mpjson_time(int8_t type, const uint8_t *, uint32_t size, char *dst);
 /* Write a string as a key with its colon. */
-void	mpjson_put_key(struct mpjson *, const uint8_t *, size_t);
+void	mpjson_put_key(struct mpjson *, const uint8_t *, size_t) HOT;
 
 static inline bool
 mpjson_head(struct mpjson *m, struct mp_head *h)

@@ -11,7 +11,7 @@
 #define TIMEFMT_MAX	40
 
 /* "2026-11-23T12:00:00.123Z"; returns the length. dst: TIMEFMT_MAX bytes. */
-size_t	timefmt_rfc3339_ms(struct wall, char *dst);
+size_t	timefmt_rfc3339_ms(struct wall, char *dst) HOT;
 /*
  * With nanoseconds: "2026-11-23T12:00:00.123456789Z". Returns the length, or 0
  * where the year is outside 0000..9999 or ns is not below 10^9.

@@ -75,7 +75,7 @@ void	engine_close(struct engine *, struct now);
  */
 enum event_code engine_take(struct engine *, enum books_input, uint64_t peer,
 	    const uint8_t *, size_t, struct now, struct event_ack *ret_ack,
-	    struct why *) MUSTUSE;
+	    struct why *) MUSTUSE HOT;
 
 /*
  * Take one entry of the forward protocol, which is an event without a message
@@ -115,7 +115,7 @@ void	engine_hold_drops(struct engine *, bool hold);
  * Would a message be refused for want of room (EVENT_FULL, EVENT_DEGRADED)?
  * Stream inputs stop reading then. EVENT_OK when not.
  */
-enum event_code engine_room(const struct engine *) MUSTUSE;
+enum event_code engine_room(const struct engine *) MUSTUSE HOT;
 
 /*
  * The end of a turn of the loop: write out what the turn has journaled, seal
@@ -130,9 +130,9 @@ void	engine_turn(struct engine *, struct now);
  * events come one by one, and what looks after everything else is cold code
  * each time.
  */
-void	engine_turn_taken(struct engine *, struct now);
+void	engine_turn_taken(struct engine *, struct now) HOT;
 /* When engine_turn() has to run even if nothing happens. */
-struct mono engine_deadline(const struct engine *);
+struct mono engine_deadline(const struct engine *) HOT;
 
 /* The first fds of the round under way are synced: set.first of them. */
 void	engine_sync_part(struct engine *, struct now);
@@ -176,7 +176,7 @@ struct engine_flow {
 	uint64_t	accepted, delivered;	/* events */
 	uint64_t	bytes;			/* of messages */
 };
-struct engine_flow engine_flow(const struct engine *);
+struct engine_flow engine_flow(const struct engine *) HOT;
 /* How often each rule of redaction took something; name NULL: no such i. */
 struct redact_count engine_redact_count(const struct engine *, size_t i);
 /* accepted = delivered + pending + dead + dropped, on both. */

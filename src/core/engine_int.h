@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/buf.h"
+#include "base/cdefs.h"
 #include "base/log.h"
 #include "codec/batch.h"
 #include "codec/redact.h"
@@ -236,7 +237,7 @@ void	engine_count(struct engine *, enum books_total, uint64_t n,
 void	engine_save_totals(struct engine *, struct now);
 void	engine_sync_pump(struct engine *, struct now);
 /* Something was written: a round is due within a second. */
-void	engine_sync_note(struct engine *, struct now);
+void	engine_sync_note(struct engine *, struct now) HOT;
 struct mono	engine_sync_deadline(const struct engine *);
 /*
  * May the spool of runs, or of records, take one more? At its limit the oldest
@@ -245,7 +246,7 @@ struct mono	engine_sync_deadline(const struct engine *);
 bool	engine_spool_room(struct engine *, bool records, struct now);
 /* Write the buffers out; failures change the storage state. */
 void	engine_flush(struct engine *, struct now);
-void	engine_flush_journal(struct engine *, struct now);
+void	engine_flush_journal(struct engine *, struct now) HOT;
 void	engine_storage_fault(struct engine *, int err, const char *what,
 	    const struct why *, struct now);
 void	engine_storage_check(struct engine *, struct now);

@@ -142,7 +142,7 @@ engine_end_only(struct engine *e, struct run *run, struct now now,
 	return 0;
 }
 
-static enum event_code
+static HOT enum event_code
 engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
     struct now now, struct why *why)
 {

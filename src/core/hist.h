@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cdefs.h"
+
 #define HIST_BOUNDS	14
 
 struct hist {
@@ -15,6 +17,6 @@ struct hist {
 /* Upper bounds, microseconds: 0.5 ms to 5 min. */
 extern const int64_t	hist_bounds[HIST_BOUNDS];
 
-void	hist_add(struct hist *, int64_t us);
+void	hist_add(struct hist *, int64_t us) HOT;
 
 #endif

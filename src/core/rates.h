@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/cdefs.h"
 #include "base/clock.h"
 
 enum { RATES_EVENTS, RATES_BYTES, RATES_DELIVERED, RATES_N };
@@ -27,7 +28,7 @@ struct rates {
 };
 
 /* What the counters are now. */
-void	rates_note(struct rates *, struct mono, const uint64_t v[RATES_N]);
+void	rates_note(struct rates *, struct mono, const uint64_t v[RATES_N]) HOT;
 /*
  * What moved in each second of the last window_ms, or since the first sample
  * where that is younger. Returns over how many ms; 0 and zeros: not known yet.

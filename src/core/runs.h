@@ -55,7 +55,8 @@ struct runs	*runs_new(void);
 void		 runs_free(struct runs *);
 
 uint64_t	 runs_hash(const char *runid, size_t len);
-struct run	*runs_find(const struct runs *, const char *runid, size_t len);
+struct run	*runs_find(const struct runs *, const char *runid, size_t len)
+	    HOT;
 /*
  * Open a run that is not open. first and last are `now`; its part continues
  * what is remembered of it.
@@ -70,7 +71,7 @@ void		 runs_set_part(struct runs *, struct run *, uint32_t part);
 
 /* Append an event; the run is active now. */
 void		 runs_add(struct runs *, struct run *, struct journal_place,
-		    uint64_t lsn, struct now);
+		    uint64_t lsn, struct now) HOT;
 /*
  * Take away the k oldest events. json_bytes follows; the age of what is left,
  * if anything, counts from now.
@@ -91,7 +92,7 @@ void		 runs_remove(struct runs *, struct run *, uint32_t i);
 /* Mark it to be sealed, for this reason; `end` outranks other reasons. */
 void		 runs_set_due(struct runs *, struct run *, unsigned reason);
 void		 runs_clear_due(struct runs *, struct run *);
-struct run	*runs_due(const struct runs *);	/* the first, or NULL */
+struct run	*runs_due(const struct runs *) HOT;	/* the first, or NULL */
 /* The runs that will be idle, or of age, first. NULL when none is open. */
 struct run	*runs_idle_first(const struct runs *);
 struct run	*runs_age_first(const struct runs *);

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/cdefs.h"
 #include "base/clock.h"
 #include "core/conf.h"
 
@@ -47,9 +48,10 @@ void	uids_release(struct uids *, struct uid_user *, struct mono now);
 size_t	uids_connections(const struct uid_user *);
 /* It has sent so much. */
 void	uids_charge(struct uids *, struct uid_user *, const struct conf *,
-	    uint64_t events, uint64_t bytes, struct mono now);
+	    uint64_t events, uint64_t bytes, struct mono now) HOT;
 /* How long until it may go on, in ms; 0: it may now. */
-int64_t	uids_wait_ms(struct uid_user *, const struct conf *, struct mono now);
+int64_t	uids_wait_ms(struct uid_user *, const struct conf *, struct mono now)
+	    HOT;
 
 /*
  * The counts for metrics: of the i-th name (*name, n bytes of room), false

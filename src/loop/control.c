@@ -299,7 +299,7 @@ on_control_request(struct evhttp_request *req, void *arg)
 }
 
 /* What /status tells of the last seconds. */
-static void
+static HOT void
 control_note_rates(struct control *c)
 {
 	struct engine_flow flow = engine_flow(loop_engine(c->loop));
@@ -319,7 +319,7 @@ on_control_tick(evutil_socket_t fd, short what, void *arg)
 	c->ticking = false;
 }
 
-static void
+static HOT void
 control_turn(void *arg)
 {
 	struct control *c = arg;

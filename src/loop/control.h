@@ -46,7 +46,7 @@ void	control_set_conf(struct control *, const struct conf *);
 
 /* struct engine_env's watch: an event passes. NULL is allowed. */
 void	control_watch(struct control *, const char *runid, const char *json,
-	    size_t len);
+	    size_t len) HOT;
 
 /* A stop begins: listen no more, end what is streamed. NULL is allowed. */
 void	control_drain(struct control *);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cdefs.h"
 #include "base/log.h"
 #include "core/engine_ask.h"
 #include "core/rates.h"
@@ -67,7 +68,7 @@ void	control_stream_begin(struct control *, struct evhttp_request *,
 	    struct control_stream *);
 void	control_stream_end_all(struct control *);
 /* The hook: write what can be written. */
-void	control_stream_turn(void *);
+void	control_stream_turn(void *) HOT;
 
 /* Answer with JSON; the buffer is freed. */
 void	control_send(struct evhttp_request *, int status, struct buf *);

@@ -85,7 +85,7 @@ daemon_answer(void *arg, uint64_t peer, enum event_code code,
 	in_stream_answer(d->stream, peer, code, text, ack);
 }
 
-static void
+static HOT void
 daemon_watch(void *arg, const char *runid, const char *json, size_t len)
 {
 	struct daemon *d = arg;
@@ -281,7 +281,7 @@ on_stop(void *arg, int signo)
 }
 
 /* The end of a turn: is the stop complete? */
-static void
+static HOT void
 daemon_turn(void *arg)
 {
 	struct daemon *d = arg;

@@ -198,7 +198,7 @@ http_conn_is_gone(const struct http_conn *c)
 	return on_read == NULL && on_write == NULL && on_event == NULL;
 }
 
-static void
+static HOT void
 on_turn(void *arg)
 {
 	struct http_conns *hc = arg;

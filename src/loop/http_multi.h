@@ -30,6 +30,6 @@ CURLcode http_multi_prepare(struct http_multi *, CURL *);
 CURLMcode http_multi_add(struct http_multi *, CURL *);
 void	http_multi_remove(struct http_multi *, CURL *);
 /* Start what was added in this turn, without waiting for another. */
-void	http_multi_turn(struct http_multi *);
+void	http_multi_turn(struct http_multi *) HOT;
 
 #endif

@@ -215,7 +215,7 @@ in_stream_resume(struct in_stream *in)
 }
 
 /* The end of a turn: answers go out, the dead are freed. */
-static void
+static HOT void
 in_stream_turn(void *arg)
 {
 	struct in_stream *in = arg;

@@ -33,12 +33,12 @@ struct engine *loop_engine(struct loop *);
 void	loop_set_engine(struct loop *, struct engine *);
 
 /* What each user has sent, over all inputs; lives as long as the loop. */
-struct uids *loop_uids(struct loop *);
+struct uids *loop_uids(struct loop *) HOT;
 
 /* Something happened that the engine has to see at the end of this turn. */
 void	loop_wake(struct loop *);
 /* Messages may have been taken, and nothing else has happened: as that. */
-void	loop_wake_taken(struct loop *);
+void	loop_wake_taken(struct loop *) HOT;
 /* The hooks have to run, without waiting for an event; the engine has not. */
 void	loop_poke(struct loop *);
 
@@ -71,7 +71,7 @@ int	loop_add_signal(struct loop *, int signo, void (*fn)(void *, int),
 	    void *arg, struct why *) MUSTUSE;
 
 /* Run turns until loop_quit(); the turn it is called in is finished. */
-int	loop_run(struct loop *, struct why *) MUSTUSE;
+int	loop_run(struct loop *, struct why *) MUSTUSE HOT;
 void	loop_quit(struct loop *);
 
 #endif

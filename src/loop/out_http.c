@@ -199,7 +199,7 @@ out_http_reap(struct out_http *out)
 }
 
 /* The end of a turn: what was asked for in it begins. */
-static void
+static HOT void
 out_http_turn(void *arg)
 {
 	struct out_http *out = arg;

@@ -54,7 +54,7 @@ status_compose(struct status *st, struct now now, char *dst, size_t n)
 	    dst, n);
 }
 
-static void
+static HOT void
 status_turn(void *arg)
 {
 	struct status *st = arg;

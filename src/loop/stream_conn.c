@@ -34,7 +34,7 @@
 #define STREAM_FAILED_MS	60000
 #define STREAM_LINGER_MS	2000
 
-static void
+static HOT void
 stream_conn_set_reading(struct stream_conn *c)
 {
 	bool want = false;
@@ -197,7 +197,7 @@ stream_conn_log_refused(struct stream_conn *c, enum event_code code,
  * Give one whole message to the engine. Returns false when it has to wait for
  * room: it asked for no ack, so a refusal would be silent.
  */
-static bool
+static HOT bool
 stream_conn_take(struct stream_conn *c, const uint8_t *p, size_t len,
     struct now now)
 {
@@ -314,7 +314,7 @@ stream_conn_take_all(struct stream_conn *c, struct frame *f, const uint8_t *p,
 }
 
 /* Take what lies at p, n bytes; own: in the part's buffer. */
-static void
+static HOT void
 stream_conn_bytes(struct stream_conn *c, struct frame *f, const uint8_t *p,
     size_t n, bool own)
 {
@@ -589,7 +589,7 @@ stream_conn_flush(struct stream_conn *c)
 
 /* --- life ----------------------------------------------------------------- */
 
-static void
+static HOT void
 on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct stream_conn *c = arg;

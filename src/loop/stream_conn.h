@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "base/cdefs.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "codec/event.h"
@@ -148,7 +149,7 @@ void	stream_conn_log_refused(struct stream_conn *, enum event_code,
  * Read once. Returns bytes read, 0 when there is nothing more to come or the
  * connection must not be read, -EAGAIN when nothing is there now.
  */
-int	stream_conn_read(struct stream_conn *);
+int	stream_conn_read(struct stream_conn *) HOT;
 /* Once a second while something waits; true: there is still a reason to. */
 bool	stream_conn_tick(struct stream_conn *, struct mono now);
 

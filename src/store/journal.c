@@ -145,7 +145,7 @@ journal_lsn(const struct journal *j)
 /* --- appending ------------------------------------------------------------- */
 
 /* A roll is noticed here: the new segment's STATE counts as appended. */
-static void
+static HOT void
 journal_note_tail(struct journal *j)
 {
 	uint32_t tail = seglog_tail(j->log);

@@ -132,13 +132,13 @@ void	journal_skip_lsn(struct journal *, uint64_t lsn);
 uint64_t journal_lsn(const struct journal *);	/* the newest given out */
 
 /* The most that n events of json_bytes in all take of the journal. */
-uint64_t journal_room(size_t n, uint64_t json_bytes, size_t runid_len);
+uint64_t journal_room(size_t n, uint64_t json_bytes, size_t runid_len) HOT;
 /*
  * Make sure that n events of json_bytes in all, of a run with this length of
  * runId, can be appended together. 0 or -errno; on failure nothing changed.
  */
 int	journal_reserve(struct journal *, size_t n, uint64_t json_bytes,
-	    size_t runid_len, struct wall, struct why *) MUSTUSE;
+	    size_t runid_len, struct wall, struct why *) MUSTUSE HOT;
 /*
  * Undo the events appended since the mark, in the same turn, none of which
  * was released. The mark is taken after journal_reserve().
@@ -150,7 +150,7 @@ struct journal_mark {
 	uint64_t		events;
 	uint32_t		live;
 };
-struct journal_mark journal_mark(const struct journal *);
+struct journal_mark journal_mark(const struct journal *) HOT;
 void	journal_rollback(struct journal *, struct journal_mark);
 
 /*
@@ -160,7 +160,7 @@ void	journal_rollback(struct journal *, struct journal_mark);
 int	journal_event(struct journal *, const char *runid, size_t runid_len,
 	    const void *json, size_t len, bool end, struct wall,
 	    uint64_t *ret_lsn, struct journal_place *ret, struct why *)
-	    MUSTUSE;
+	    MUSTUSE HOT;
 int	journal_end(struct journal *, const char *runid, size_t runid_len,
 	    struct wall, uint64_t *ret_lsn, struct why *) MUSTUSE;
 int	journal_sealed(struct journal *, const char *runid, size_t runid_len,
@@ -205,7 +205,7 @@ int	journal_trim(struct journal *, struct why *) MUSTUSE;
 /* The oldest segment that holds a live event; 0 when none. */
 uint32_t journal_oldest_live(const struct journal *);
 
-int	journal_flush(struct journal *, struct why *) MUSTUSE;
+int	journal_flush(struct journal *, struct why *) MUSTUSE HOT;
 bool	journal_unsynced(const struct journal *);
 void	journal_sync_begin(struct journal *, struct seglog_sync *);
 /* After it, journal_synced_lsn() and _mark() have moved (ok only). */
@@ -215,11 +215,11 @@ uint64_t journal_synced_lsn(const struct journal *);
  * Records of every type appended / appended and durable, since the opening,
  * which counts as the first.
  */
-uint64_t journal_appended(const struct journal *);
+uint64_t journal_appended(const struct journal *) HOT;
 uint64_t journal_durable(const struct journal *);
 int	journal_roll(struct journal *, struct wall, struct why *) MUSTUSE;
 
-uint64_t journal_bytes(const struct journal *);
+uint64_t journal_bytes(const struct journal *) HOT;
 struct seglog *journal_log(struct journal *);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/cdefs.h"
 
 #define RECENT_SEGMENTS	4	/* so many of the log's newest are known */
 
@@ -39,7 +40,7 @@ size_t	recent_used(const struct recent *);
  * the order of the log, and each takes more than its text.
  */
 void	recent_put(struct recent *, uint32_t segno, uint32_t off,
-	    const void *, size_t len);
+	    const void *, size_t len) HOT;
 /* The log was cut: what lay at segno:off and behind it is no more. */
 void	recent_cut(struct recent *, uint32_t segno, uint32_t off);
 /*

@@ -61,7 +61,7 @@ struct seg_piece {
 };
 
 void	seg_head_pack(uint8_t dst[SEG_HEAD_LEN], const struct seg_header *,
-	    uint64_t off, uint8_t type, const struct seg_piece *, size_t n);
+	    uint64_t off, uint8_t type, const struct seg_piece *, size_t n) HOT;
 /* Read type and length; false when this is no head of ours at this place. */
 bool	seg_head_unpack(const struct seg_header *, uint64_t off,
 	    const uint8_t src[SEG_HEAD_LEN], uint8_t *ret_type,

@@ -316,7 +316,7 @@ seglog_reserve_space(struct seglog *l, uint64_t need, struct why *why)
 }
 
 /* mark: it may have the slack, behind the segment's end too. */
-static int
+static HOT int
 seglog_reserve_for(struct seglog *l, uint64_t bytes, bool mark,
     struct wall now, struct why *why)
 {

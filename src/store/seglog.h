@@ -124,9 +124,9 @@ struct seglog_info seglog_at(const struct seglog *, size_t i);
 bool	seglog_find(const struct seglog *, uint32_t segno,
 	    struct seglog_info *ret);
 /* The segment that is appended to; 0 when there is none yet. */
-uint32_t seglog_tail(const struct seglog *);
+uint32_t seglog_tail(const struct seglog *) HOT;
 /* Bytes of all live segments. */
-uint64_t seglog_bytes(const struct seglog *);
+uint64_t seglog_bytes(const struct seglog *) HOT;
 
 /*
  * Walk the valid records of one segment from `from` (0: its first record).
@@ -153,7 +153,7 @@ int	seglog_check(struct seglog *, uint32_t segno, seglog_record_fn *,
  * changed.
  */
 int	seglog_reserve(struct seglog *, uint64_t bytes, struct wall,
-	    struct why *) MUSTUSE;
+	    struct why *) MUSTUSE HOT;
 /*
  * The same for a small mark that must find room on a full disk: it may use
  * the last SEGLOG_SLACK bytes, which seglog_reserve() keeps free behind what
@@ -169,7 +169,7 @@ int	seglog_reserve_mark(struct seglog *, uint64_t bytes, struct wall,
  * record's head, or -errno; then the log ends where it ended before.
  */
 int	seglog_append(struct seglog *, uint8_t type, const struct seg_piece *,
-	    size_t n, struct seglog_pos *ret, struct why *) MUSTUSE;
+	    size_t n, struct seglog_pos *ret, struct why *) MUSTUSE HOT;
 
 /*
  * Counters of the owner's, as of its newest append; only the latest call
@@ -180,21 +180,21 @@ int	seglog_append(struct seglog *, uint8_t type, const struct seg_piece *,
 struct seglog_stamp {
 	uint64_t	v[SEGLOG_STAMPS];
 };
-void	seglog_stamp(struct seglog *, struct seglog_stamp);
+void	seglog_stamp(struct seglog *, struct seglog_stamp) HOT;
 struct seglog_stamp seglog_durable(const struct seglog *);
 
 /*
  * Undo appends: the log ends again where it ended at the mark. Only for what
  * was appended since seglog_mark() in the same turn, without a roll between.
  */
-struct seglog_pos seglog_mark(const struct seglog *);
+struct seglog_pos seglog_mark(const struct seglog *) HOT;
 void	seglog_rollback(struct seglog *, struct seglog_pos mark);
 
 /*
  * Write the buffer out. On failure (-errno) the buffer stays whole and a
  * later call tries again; a torn write is overwritten by the next try.
  */
-int	seglog_flush(struct seglog *, struct why *) MUSTUSE;
+int	seglog_flush(struct seglog *, struct why *) MUSTUSE HOT;
 /* In quiet moments: give back what memory is not in use. */
 void	seglog_relax(struct seglog *);
 bool	seglog_dirty(const struct seglog *);	/* buffered bytes wait */

@@ -254,7 +254,7 @@ bool	spool_waits(const struct spool *, const struct spool_ref *);
 bool	spool_oldest(struct spool *, struct wall *ret);
 /* Does none wait of those up to seq? */
 bool	spool_is_past(struct spool *, uint64_t seq);
-struct spool_totals spool_totals(const struct spool *);
+struct spool_totals spool_totals(const struct spool *) HOT;
 /* Events that the opening has found lost, and counted as dropped. */
 uint64_t spool_lost(const struct spool *);
 /* Batches, events and body bytes that wait. */
