@@ -206,12 +206,14 @@ def rate_of(what, rate, events):
 
 def rates(b):
     """CPU an event at fixed rates, beside the floor's."""
-    for rate, seconds in ((100, 2 * b.seconds), (2000, b.seconds),
-                          (20000, b.seconds / 2)):
+    # The fewer events, the more a machine's moods are in each figure.
+    for rate, seconds, times in ((100, b.seconds, 3 * b.few),
+                                 (2000, b.seconds, b.few),
+                                 (20000, b.seconds / 2, 3 * b.few)):
         cpu = {"floor": [], "lumnid": []}
         woken = {"floor": [], "lumnid": []}
         sync = []
-        for rep in b.times(b.few):
+        for rep in b.times(times):
             for what in sorted(cpu, reverse=bool(rep % 2)):
                 us, sync_us, slept = rate_of(what, rate, int(rate * seconds))
                 cpu[what].append(us)
