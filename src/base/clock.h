@@ -33,9 +33,13 @@ int64_t	clock_cpu_us(void);
 static inline struct mono
 mono_add_ms(struct mono t, int64_t ms)
 {
-	if (t.us == INT64_MAX || ms > (INT64_MAX - t.us) / 1000)
+	int64_t us;
+
+	/* What began before the host was started has a time below 0. */
+	if (t.us == INT64_MAX || __builtin_mul_overflow(ms, 1000, &us) ||
+	    __builtin_add_overflow(t.us, us, &us))
 		return MONO_NEVER;
-	return (struct mono){ t.us + ms * 1000 };
+	return (struct mono){ us };
 }
 
 static inline int64_t

@@ -279,7 +279,7 @@ engine_prune(struct engine *e, struct now now)
 	int64_t max_ms = conf->storage.dead_max_age_ms;
 	struct wall oldest = { INT64_MIN };
 
-	/* Each turn, so that the clock is watched. */
+	/* Each whole turn, so that the clock is watched. */
 	if (max_ms == 0 || !age_limit(&e->dead_age, now, max_ms, &oldest))
 		oldest.us = INT64_MIN;
 	if (now.mono.us < e->prune_next.us &&

@@ -109,6 +109,22 @@ START_TEST(back_and_drift_are_believed_at_once)
 }
 END_TEST
 
+/* What lay on the disk before the host was started has times below 0. */
+START_TEST(deadlines_before_the_start)
+{
+	const struct mono old = { -20000000 };
+
+	ck_assert_int_eq(mono_add_ms(old, 30000).us, 10000000);
+	ck_assert_int_eq(mono_add_ms(old, INT64_MAX / 1000).us,
+	    INT64_MAX / 1000 * 1000 - 20000000);
+	ck_assert_int_eq(mono_add_ms(old, INT64_MAX).us, MONO_NEVER.us);
+	ck_assert_int_eq(mono_add_ms((struct mono){ 1000 },
+	    INT64_MAX / 1000).us, MONO_NEVER.us);
+	ck_assert_int_eq(mono_add_ms(MONO_NEVER, 0).us, MONO_NEVER.us);
+	ck_assert_int_eq(mono_add_ms(MONO_NEVER, -1).us, MONO_NEVER.us);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -119,6 +135,7 @@ main(void)
 		a_leap_that_lasts_is_believed,
 		a_clock_gone_mad_is_never_believed,
 		back_and_drift_are_believed_at_once,
+		deadlines_before_the_start,
 		NULL
 	};
 
