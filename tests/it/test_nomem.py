@@ -206,13 +206,11 @@ def test_each_allocation(t):
                 ABORTED: "abort", 1: "no start", 2: "no start"}.get(
                     status, f"signal {-status}")
         ended[what] = ended.get(what, 0) + 1
-        t.processes.clear()
         # The next one, with memory, finds it all.
         t.lumnid()
         t.check_books(90, pending=0)
         t.check_books(90, records=True, pending=0)
         t.daemon.stop()
-        t.processes.clear()
     t.check_runs(load.sent, may_lack=load.may_lack,
                  unordered={r for r in load.sent if "http" in r})
     print(f"# {total} allocations; of {ROUNDS} that failed: {ended}")
