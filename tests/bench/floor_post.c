@@ -178,12 +178,13 @@ floor_post_ready(struct floor_post *fp, int fd, uint32_t events)
 void
 floor_post_turn(struct floor_post *fp)
 {
-	if (fp->first != NULL && fp->busy < fp->requests_n)
-		start_all(fp);
 	if (fp->due_ms >= 0 && now_ms() >= fp->due_ms) {
 		fp->due_ms = -1;
 		act(fp, CURL_SOCKET_TIMEOUT, 0);
 	}
+	/* Behind it: it may end a request, and nothing else would wake us. */
+	if (fp->first != NULL && fp->busy < fp->requests_n)
+		start_all(fp);
 }
 
 static void

@@ -109,7 +109,7 @@ struct open_run {
 /* One of a curve: measure() gives the ns an event beside x of something. */
 struct size {
 	uint64_t	 x, run;	/* run: the next one's number */
-	struct open_run	*open;
+	struct open_run	*open, passing;
 	size_t		 open_n;
 	struct engine	*engine;
 	struct journal	*journal;
@@ -117,6 +117,32 @@ struct size {
 	struct buf	 scratch;
 	double		 ns[ROUNDS];
 };
+
+/* Sizes of x = first, ten times that, and so on. */
+static void
+sizes_init(struct size *sizes, size_t n, uint64_t first)
+{
+	memset(sizes, 0, n * sizeof *sizes);
+	for (size_t i = 0; i < n; i++, first *= 10) {
+		sizes[i].x = first;
+		buf_init(&sizes[i].scratch, 0);
+	}
+}
+
+static void
+sizes_free(struct size *sizes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (sizes[i].engine != NULL)
+			engine_close(sizes[i].engine, clock_now());
+		if (sizes[i].journal != NULL)
+			journal_close(sizes[i].journal);
+		if (sizes[i].spool != NULL)
+			spool_close(sizes[i].spool);
+		free(sizes[i].open);
+		buf_free(&sizes[i].scratch);
+	}
+}
 
 static void
 measure_all(const char *curve, struct size *sizes, size_t n,
@@ -202,7 +228,7 @@ make_conf(const char *path)
 
 /* One event of a run: n tells which it is, the last one ends the run. */
 static void
-take(struct engine *e, const char *kind, uint64_t run, int n)
+take(struct engine *e, uint64_t run, int n)
 {
 	static char text[TEXT + 1];
 	static msgpack_sbuffer out;
@@ -215,7 +241,7 @@ take(struct engine *e, const char *kind, uint64_t run, int n)
 		memset(text, 'x', TEXT);
 	msgpack_sbuffer_clear(&out);
 	msgpack_packer_init(&pk, &out, msgpack_sbuffer_write);
-	(void)snprintf(runid, sizeof runid, "%s-%" PRIu64, kind, run);
+	(void)snprintf(runid, sizeof runid, "run-%" PRIu64, run);
 	msgpack_pack_map(&pk, 3);
 	msgpack_pack_str_with_body(&pk, "runId", 5);
 	msgpack_pack_str_with_body(&pk, runid, strlen(runid));
@@ -235,11 +261,18 @@ take_any(struct size *s)
 {
 	struct open_run *r = &s->open[rng_below(&rng, s->open_n)];
 
-	take(s->engine, "run", r->run, r->n++);
-	if (r->n == RUN) {
-		r->run = s->run++;
-		r->n = 0;
-	}
+	take(s->engine, r->run, r->n++);
+	if (r->n == RUN)
+		*r = (struct open_run){ .run = s->run++ };
+}
+
+/* The next one of a run that comes and goes beside those that are open. */
+static void
+take_passing(struct size *s)
+{
+	take(s->engine, s->passing.run, s->passing.n++);
+	if (s->passing.n == RUN)
+		s->passing = (struct open_run){ .run = s->run++ };
 }
 
 /* Runs at any point of their way, until x of their events are held. */
@@ -250,6 +283,7 @@ fill(struct size *s)
 	s->open = mem_zalloc(s->open_n * sizeof *s->open);
 	for (size_t i = 0; i < s->open_n; i++)
 		s->open[i].run = s->run++;
+	s->passing.run = s->run++;
 	/* Twice: from where all begin to where they are at any point. */
 	for (uint64_t i = 0; i < 2 * s->x; i++) {
 		take_any(s);
@@ -259,15 +293,14 @@ fill(struct size *s)
 	turn(s->engine);
 }
 
-/* Events of all the runs that are open, as they come. */
 static double
-measure_open(struct size *s)
+measure_events(struct size *s, void (*take_next)(struct size *))
 {
 	const unsigned events = 16000;
 	double begin = cpu_ns();
 
 	for (unsigned i = 0; i < events; i++) {
-		take_any(s);
+		take_next(s);
 		if (i % RUN == RUN - 1)
 			turn(s->engine);
 	}
@@ -276,23 +309,16 @@ measure_open(struct size *s)
 	return (cpu_ns() - begin) / events;
 }
 
-/* A run that comes and goes beside those that are open. */
+static double
+measure_open(struct size *s)
+{
+	return measure_events(s, take_any);
+}
+
 static double
 measure_passing(struct size *s)
 {
-	const unsigned events = 16000;
-	double begin = cpu_ns();
-
-	for (unsigned i = 0; i < events; i++) {
-		take(s->engine, "passing", s->run, (int)(i % RUN));
-		if (i % RUN == RUN - 1) {
-			s->run++;
-			turn(s->engine);
-		}
-	}
-	while (net.n > 0)
-		turn(s->engine);
-	return (cpu_ns() - begin) / events;
+	return measure_events(s, take_passing);
 }
 
 static void
@@ -300,18 +326,17 @@ grow_runs(size_t n)
 {
 	struct engine_env env = { .transport = &net.transport,
 		.answer = on_answer, .sync = on_sync };
-	struct size sizes[SIZES] = { 0 };
+	struct size sizes[SIZES];
 	struct conf *confs[SIZES];
 	struct why why;
-	uint64_t x = 1000;
 
 	net.transport = (struct transport){ .send = net_send,
 		.cancel = net_cancel };
 	rng_seed(&env.rng, 8);
 	rng_seed(&rng, 9);
-	for (size_t i = 0; i < n; i++, x *= 10) {
-		confs[i] = make_conf(make_dir("engine", x));
-		sizes[i].x = x;
+	sizes_init(sizes, n, 1000);
+	for (size_t i = 0; i < n; i++) {
+		confs[i] = make_conf(make_dir("engine", sizes[i].x));
 		if (engine_open(confs[i], &env, clock_now(), &sizes[i].engine,
 		    &why) < 0)
 			die(why.text);
@@ -320,11 +345,9 @@ grow_runs(size_t n)
 	measure_all("open events", sizes, n, measure_passing);
 	measure_all("open events, the next of any run", sizes, n,
 	    measure_open);
-	for (size_t i = 0; i < n; i++) {
-		engine_close(sizes[i].engine, clock_now());
-		free(sizes[i].open);
+	sizes_free(sizes, n);
+	for (size_t i = 0; i < n; i++)
 		conf_free(confs[i]);
-	}
 }
 
 /* --- the logs --- */
@@ -392,28 +415,23 @@ grow_journal(size_t n)
 		.buffer_bytes = 256u << 10, .instance = "grow",
 		.state = give_state };
 	const struct journal_replay none = { .arg = NULL };
-	struct size sizes[SIZES] = { 0 };
+	struct size sizes[SIZES];
 	static char json[FILL];
 	struct why why;
-	uint64_t x = 1;
 
 	memset(json, ' ', sizeof json);
-	for (size_t i = 0; i < n; i++, x *= 10) {
-		sizes[i].x = x;
-		buf_init(&sizes[i].scratch, 0);
-		if (journal_open(make_dir("journal", x), dir, &o, &none,
-		    &sizes[i].journal, &why) < 0)
+	sizes_init(sizes, n, 1);
+	for (struct size *s = sizes; s < sizes + n; s++) {
+		if (journal_open(make_dir("journal", s->x), dir, &o, &none,
+		    &s->journal, &why) < 0)
 			die(why.text);
-		while (seglog_count(journal_log(sizes[i].journal)) < x) {
-			(void)journal_put(sizes[i].journal, json, sizeof json);
-			journal_round(sizes[i].journal);
+		while (seglog_count(journal_log(s->journal)) < s->x) {
+			(void)journal_put(s->journal, json, sizeof json);
+			journal_round(s->journal);
 		}
 	}
 	measure_all("journal segments", sizes, n, measure_journal);
-	for (size_t i = 0; i < n; i++) {
-		journal_close(sizes[i].journal);
-		buf_free(&sizes[i].scratch);
-	}
+	sizes_free(sizes, n);
 }
 
 static void
@@ -470,33 +488,29 @@ grow_spool(size_t n)
 	const struct spool_options o = { .kind = SEGLOG_SPOOL,
 		.segment_bytes = SEGMENT, .buffer_bytes = 256u << 10,
 		.instance = "grow" };
-	struct size sizes[SIZES] = { 0 };
+	struct size sizes[SIZES];
 	static const char body[FILL];
 	struct why why;
-	uint64_t x = 1;
 
-	for (size_t i = 0; i < n; i++, x *= 10) {
-		sizes[i].x = x;
-		buf_init(&sizes[i].scratch, 0);
-		if (spool_open(make_dir("spool", x), dir, &o, NULL, NULL,
-		    &sizes[i].spool, &why) < 0)
+	sizes_init(sizes, n, 1);
+	for (struct size *s = sizes; s < sizes + n; s++) {
+		if (spool_open(make_dir("spool", s->x), dir, &o, NULL, NULL,
+		    &s->spool, &why) < 0)
 			die(why.text);
-		while (seglog_count(spool_log(sizes[i].spool)) < x) {
-			(void)spool_put(sizes[i].spool, body, sizeof body);
-			spool_round(sizes[i].spool);
+		while (seglog_count(spool_log(s->spool)) < s->x) {
+			(void)spool_put(s->spool, body, sizeof body);
+			spool_round(s->spool);
 		}
 	}
 	measure_all("spool segments", sizes, n, measure_spool);
-	for (size_t i = 0; i < n; i++) {
-		spool_close(sizes[i].spool);
-		buf_free(&sizes[i].scratch);
-	}
+	sizes_free(sizes, n);
 }
 
 int
 main(int argc, char **argv)
 {
-	bool quick = argc > 1 && strcmp(argv[1], "quick") == 0;
+	size_t n = argc > 1 && strcmp(argv[1], "quick") == 0 ? SIZES - 1 :
+	    SIZES;
 	const char *tmp = getenv("TMPDIR");
 
 	mem_setup();
@@ -506,8 +520,8 @@ main(int argc, char **argv)
 		die(dir);
 	(void)atexit(remove_dir);
 	log_set_level(LOG_LEVEL_ERROR);
-	grow_runs(quick ? SIZES - 1 : SIZES);
-	grow_journal(quick ? SIZES - 1 : SIZES);
-	grow_spool(quick ? SIZES - 1 : SIZES);
+	grow_runs(n);
+	grow_journal(n);
+	grow_spool(n);
 	return 0;
 }

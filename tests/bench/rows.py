@@ -248,14 +248,11 @@ def calls(b):
             subject = w.start_lumnid() if what == "lumnid" else \
                 w.start_floor()
             out = os.path.join(w.dir, "strace")
-            with subprocess.Popen(["strace", "-qfco", out, "-p",
-                                   str(subject.pid)]) as tracer:
-                s.lumnid_it.wait_for("strace", lambda: s.traced(subject.pid))
+            with s.tracing(subject.pid, "strace", "-qfco", out):
                 events = 10000
                 report = w.loadgen("--stream", w.stream_path, "--events",
                                    events, "--prepare", "--rate", 20000)
                 up.wait_sums(requests=report["runs"])
-                tracer.send_signal(15)  # in the background 2 is ignored
             with open(out, encoding="utf-8") as f:
                 counts = {m.group(2): int(m.group(1)) for m in re.finditer(
                     r"^ *[0-9.]+ +[0-9.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$",

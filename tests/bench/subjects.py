@@ -65,6 +65,17 @@ def traced(pid):
         return "TracerPid:\t0\n" not in f.read()
 
 
+@contextlib.contextmanager
+def tracing(pid, *tracer):
+    """Trace the process meanwhile; the tracer ends whatever happens."""
+    with subprocess.Popen([*tracer, "-p", str(pid)]) as proc:
+        try:
+            lumnid_it.wait_for("the tracer", lambda: traced(pid))
+            yield
+        finally:
+            proc.send_signal(15)    # in the background 2 is ignored
+
+
 def pin_child():
     os.sched_setaffinity(0, SUBJECT)
 
