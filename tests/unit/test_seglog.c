@@ -699,6 +699,18 @@ few_close(int fd)
 	return sys_kernel.close(fd);
 }
 
+/* Read the first n records, over and over. */
+static void
+read_all(struct seglog *l, const struct seglog_pos *pos, int n, int rounds)
+{
+	char text[16];
+
+	for (int i = 0; i < n * rounds; i++) {
+		(void)snprintf(text, sizeof text, "record %d", i % n);
+		(void)cost(l, pos[i % n], text);
+	}
+}
+
 /* Files that are read stay open; where there are too many, none fails. */
 START_TEST(test_descriptors)
 {
@@ -722,26 +734,15 @@ START_TEST(test_descriptors)
 	sys = &few;
 	open_left = 1 << 20;
 	opens = 0;
-	for (int round = 0; round < 3; round++)
-		for (int i = 0; i < SEGLOG_FDS; i++) {
-			(void)snprintf(text, sizeof text, "record %d", i);
-			(void)cost(l, pos[i], text);
-		}
+	read_all(l, pos, SEGLOG_FDS, 3);
 	ck_assert_uint_eq(opens, SEGLOG_FDS);
 	ck_assert_int_eq(open_files, SEGLOG_FDS);
 	/* Two in the same place take turns, and none is left open. */
-	for (int round = 0; round < 3; round++)
-		for (int i = 0; i < N; i++) {
-			(void)snprintf(text, sizeof text, "record %d", i);
-			(void)cost(l, pos[i], text);
-		}
+	read_all(l, pos, N, 3);
 	ck_assert_int_eq(open_files, SEGLOG_FDS);
 	/* No more is to be had: what is only kept is given back. */
 	open_left = 20;
-	for (int i = 0; i < N; i++) {
-		(void)snprintf(text, sizeof text, "record %d", i);
-		(void)cost(l, pos[i], text);
-	}
+	read_all(l, pos, N, 1);
 	ck_assert_int_le(open_files, 20);
 	ck_assert_uint_eq(damaged, 0);
 	sys = &sys_kernel;
