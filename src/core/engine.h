@@ -125,10 +125,10 @@ enum event_code engine_room(const struct engine *) MUSTUSE HOT;
 void	engine_turn(struct engine *, struct now);
 /*
  * A turn before which events were taken, and nothing else has happened to the
- * engine: where they need not be sealed or synced now they are only written,
- * and the rest waits for the next whole turn, at most a second. A host's
- * events come one by one, and what looks after everything else is cold code
- * each time.
+ * engine: where they need not be sealed or synced now, and nothing else has
+ * its time, they are only written, and the rest waits for the next whole turn,
+ * at most a second. A host's events come one by one, and what looks after
+ * everything else is cold code each time.
  */
 void	engine_turn_taken(struct engine *, struct now) HOT;
 /* When engine_turn() has to run even if nothing happens. */

@@ -212,14 +212,13 @@ loop_add_signal(struct loop *lo, int signo, void (*fn)(void *, int),
 }
 
 /*
- * Arm the timer for the engine's deadline. A deadline that moves later (every
+ * Arm the timer for the engine's deadline, `due`. A deadline that moves later (every
  * event moves its run's) does not touch the timer: it fires once in vain, and
  * is armed anew then.
  */
 static void
-loop_arm(struct loop *lo, struct mono now)
+loop_arm(struct loop *lo, struct mono due, struct mono now)
 {
-	struct mono due = engine_deadline(lo->engine);
 	struct timeval tv;
 	int64_t us;
 
@@ -305,10 +304,11 @@ loop_turn(struct loop *lo)
 		if (began.us == 0)
 			began = now.mono;
 		lo->woken = lo->taken = false;
-		if (woken || engine_deadline(lo->engine).us <= now.mono.us)
-			engine_turn(lo->engine, now);
-		else if (taken)
+		if (taken && !woken)
 			engine_turn_taken(lo->engine, now);
+		else if (woken ||
+		    engine_deadline(lo->engine).us <= now.mono.us)
+			engine_turn(lo->engine, now);
 	}
 	lo->poked = false;
 	for (size_t i = 0; i < lo->hooks_n; i++)
@@ -321,16 +321,17 @@ loop_turn(struct loop *lo)
 static bool
 loop_is_pressed(struct loop *lo)
 {
-	struct mono now;
+	struct mono now, due;
 
 	if (lo->woken || lo->taken || lo->poked)
 		return true;
 	if (lo->engine == NULL)
 		return false;
 	now = clock_mono();
-	if (engine_deadline(lo->engine).us <= now.us)
+	due = engine_deadline(lo->engine);
+	if (due.us <= now.us)
 		return true;
-	loop_arm(lo, now);
+	loop_arm(lo, due, now);
 	return false;
 }
 

@@ -1,8 +1,8 @@
 /*
  * loop: the event loop in turns. A turn is one dispatch pass of libevent, in
- * which every ready event is handled, then one turn of the engine, then the hooks
- * of the parts of this layer (answers go out, requests start, dead objects
- * are freed). So what many clients sent is written, synced and answered
+ * which every ready event is handled, then one turn of the engine, then the
+ * hooks of the parts of this layer (answers go out, requests start, dead
+ * objects are freed). So what many clients sent is written, synced and answered
  * together, and no object dies within its own callback.
  *
  * One thread. All functions are called from it.

@@ -375,8 +375,7 @@ world_sync_end(struct world *w, int err)
 void
 world_turn_once(struct world *w)
 {
-	bool taken = w->messages && !w->woken &&
-	    engine_deadline(w->engine).us > w->now.mono.us;
+	bool taken = w->messages && !w->woken;
 
 	w->messages = w->woken = false;
 	if (taken)
