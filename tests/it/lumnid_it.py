@@ -660,7 +660,7 @@ class Case:
         gap but for parts that lie in dead letters; and so the pieces of a
         part that was cut, whose ids end with ".FIRST-LAST", but that events
         which were refused may be absent."""
-        parts, buried = {}, None
+        parts, ids, buried = {}, {}, None
         for line in self.each_taken():
             if line["route"] != "events":
                 continue
@@ -679,9 +679,11 @@ class Case:
                 between = range(part + 1, line["part"])
                 if not between or not all((run, x) in buried
                                           for x in between):
-                    raise Failure(f"run {run}: part {line['part']} came "
-                                  f"where {part + 1} was due")
+                    raise Failure(f"run {run}: part {line['part']} (batch "
+                                  f"{line['id']}) came where {part + 1} was "
+                                  f"due, after batch {ids.get(run)}")
             parts[run] = (line["part"], last + 1 if piece else -1)
+            ids[run] = line["id"]
             gone = set(line.get("refused", ()))
             yield run, [e for i, e in enumerate(line["body"]["events"])
                         if i not in gone]

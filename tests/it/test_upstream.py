@@ -191,6 +191,10 @@ def test_faults(t):
     t.equal(post(up, b'{"runId":"r","events":[{"POISON":1}]}',
                  idempotency_key='"c"')[2], b'{"error": "no, not it"}')
     t.equal(post(up)[0], 207)
+    up.script("taken=0 when=next:1 reset=after\ntaken=1 status=409")
+    t.equal(fails(up, idempotency_key='"d"'), "ConnectionResetError")
+    t.equal([post(up, idempotency_key=f'"{k}"')[0] for k in "dede"],
+            [409, 202, 409, 409])
     t.equal(up.request("POST", "/_test/script", b"when=later status=1")[0],
             400)
 

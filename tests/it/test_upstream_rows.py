@@ -339,6 +339,27 @@ def test_size_limit_is_learned(t):
     t.check_runs(sent)
 
 
+def test_taken_then_too_large(t):
+    """An upstream that takes a batch without an answer and later refuses it
+    gets its events again, in pieces: none is lost, and the books hold."""
+    up = t.upstream(dedupe=True, script="when=next:1 reset=after\n"
+                    "decoded_over=500 status=413")
+    t.books_whole = False
+    t.lumnid(listen=BOOKS)
+    s = t.stream()
+    for n in range(8):
+        s.send({"runId": "r1", "n": n, "filler": "x" * 100,
+                "type": "run_end" if n == 7 else "step"})
+    t.check_books(accepted=8, delivered=8, dead=0, pending=0)
+    t.daemon.stop()
+    whole, *pieces = t.taken()
+    t.equal([e["n"] for e in whole["body"]["events"]], list(range(8)))
+    t.equal([e["n"] for x in pieces for e in x["body"]["events"]],
+            list(range(8)), "the pieces")
+    for piece in pieces:
+        t.true(piece["id"].startswith(whole["id"] + "."), piece["id"])
+
+
 def test_one_event_too_large(t):
     """It goes to the dead letters, and its neighbours are delivered."""
     up = t.upstream(dedupe=True, script="decoded_over=20000 status=413")

@@ -34,6 +34,7 @@ struct up_request {
 	uint64_t	 body_hash;
 	struct up_span	*spans;		/* owned; a record has none */
 	size_t		 events;
+	bool		 taken;		/* before, under this id */
 	char		 violation[256]; /* "" when it is as it should be */
 };
 

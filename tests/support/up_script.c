@@ -15,6 +15,7 @@ struct rule {
 	int		 route;		/* -1: any */
 	int		 zstd;		/* -1: any */
 	long		 part;		/* 0: any */
+	int		 taken;		/* -1: any */
 	size_t		 over, decoded_over, events_over;
 	char		 marker[64];
 	struct up_fault	 fault;
@@ -106,6 +107,10 @@ parse_condition(struct rule *r, const char *k, const char *v, bool *ret_known)
 		r->zstd = strcmp(v, "zstd") == 0;
 		return r->zstd || strcmp(v, "none") == 0;
 	}
+	if (strcmp(k, "taken") == 0) {
+		r->taken = strcmp(v, "1") == 0;
+		return r->taken || strcmp(v, "0") == 0;
+	}
 	if (strcmp(k, "marker") == 0)
 		return parse_text(r->marker, sizeof r->marker, v) &&
 		    parse_text(r->fault.marker, sizeof r->fault.marker, v);
@@ -161,7 +166,7 @@ parse_action(struct up_fault *f, const char *k, const char *v)
 static bool
 parse_line(struct up_script *s, char *line, char *key, char err[200])
 {
-	struct rule r = { .route = -1, .zstd = -1 };
+	struct rule r = { .route = -1, .zstd = -1, .taken = -1 };
 	bool settings = true, known;
 	char *word, *v;
 
@@ -235,6 +240,7 @@ rule_matches(struct rule *r, const struct up_request *rq, uint64_t *rng)
 	if ((r->route >= 0 && r->route != (int)rq->route) ||
 	    (r->zstd >= 0 && r->zstd != (int)rq->zstd) ||
 	    (r->part != 0 && r->part != rq->part) ||
+	    (r->taken >= 0 && r->taken != (int)rq->taken) ||
 	    (r->over != 0 && rq->raw_len <= r->over) ||
 	    (r->decoded_over != 0 && rq->body_len <= r->decoded_over) ||
 	    (r->events_over != 0 && rq->events <= r->events_over) ||

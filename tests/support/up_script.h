@@ -18,6 +18,7 @@
  *	encoding=zstd|none
  *	marker=TEXT		the JSON contains TEXT
  *	part=N
+ *	taken=0|1		whether this key was taken before
  * Actions
  *	status=N		answer so; 2xx: the request is taken
  *	retry_after=TEXT	with this Retry-After; '_' stands for a space

@@ -223,26 +223,18 @@ fault_name(const struct up_fault *f)
 
 static void
 take(struct upstream *up, struct evhttp_request *req, struct up_request *rq,
-    const struct up_fault *f)
+    struct up_key *key, const struct up_fault *f)
 {
 	bool silent = f->reset != UP_NOT || f->stall != UP_NOT ||
 	    f->cut != UP_NOT;
 	bool before = f->reset == UP_BEFORE || f->stall == UP_BEFORE ||
 	    f->cut == UP_BEFORE;
-	struct up_key *key = up_record_key(&up->record, rq);
 	int status = f->status != 0 ? f->status : 202;
 	bool taken = !before && status / 100 == 2;
 	bool duplicate;
 	bool *refused = NULL;
 	char *answer = NULL;
 
-	if (key == NULL) {
-		(void)snprintf(rq->violation, sizeof rq->violation,
-		    "other bytes under the key %s", rq->id);
-		up_record_line(&up->record, rq, 400, false, false, NULL, NULL);
-		reply(req, 400, NULL, "{\"error\":\"key reused\"}");
-		return;
-	}
 	if (taken && f->partial != 0)
 		refused = refuse_some(rq, f, &answer);
 	duplicate = taken && up->dedupe && key->taken;
@@ -317,6 +309,7 @@ on_ingest(struct evhttp_request *req, void *arg)
 	struct upstream *up = arg;
 	struct evbuffer *in = evhttp_request_get_input_buffer(req);
 	struct up_request rq;
+	struct up_key *key;
 	struct up_fault fault;
 
 	memset(&rq, 0, sizeof rq);
@@ -340,11 +333,18 @@ on_ingest(struct evhttp_request *req, void *arg)
 		up_record_line(&up->record, &rq, 401, false, false, "key",
 		    NULL);
 		reply(req, 401, NULL, "{\"error\":\"unknown key\"}");
+	} else if ((key = up_record_key(&up->record, &rq)) == NULL) {
+		(void)snprintf(rq.violation, sizeof rq.violation,
+		    "other bytes under the key %s", rq.id);
+		up_record_line(&up->record, &rq, 400, false, false, NULL,
+		    NULL);
+		reply(req, 400, NULL, "{\"error\":\"key reused\"}");
 	} else {
 		if (up->show)
 			show(req, &rq);
+		rq.taken = key->taken;
 		up_script_decide(up->script, &rq, &fault);
-		take(up, req, &rq, &fault);
+		take(up, req, &rq, key, &fault);
 	}
 	up_request_clear(&rq);
 	answer_waiters(up);
