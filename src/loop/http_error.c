@@ -85,6 +85,15 @@ http_error_is_after_handshake(CURL *easy, CURLcode code)
 	return shaken > 0 && header == 0;
 }
 
+static bool
+http_error_is_connected(CURL *easy)
+{
+	curl_off_t us = 0;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+	return us > 0;
+}
+
 static enum transport_result
 http_error_class(CURL *easy, CURLcode code)
 {
@@ -113,11 +122,14 @@ http_error_class(CURL *easy, CURLcode code)
 	case CURLE_ABORTED_BY_CALLBACK:
 	case CURLE_SEND_FAIL_REWIND:
 	case CURLE_URL_MALFORMAT:
-	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_NOT_BUILT_IN:
 	case CURLE_UNKNOWN_OPTION:
 	case CURLE_BAD_FUNCTION_ARGUMENT:
 		return TRANSPORT_LOCAL;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+		/* libcurl has no TLS, or the server does not speak HTTP. */
+		return http_error_is_connected(easy) ? TRANSPORT_NO_ANSWER :
+		    TRANSPORT_LOCAL;
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
