@@ -19,6 +19,7 @@ struct http_socket {
 	struct http_multi	*hm;
 	curl_socket_t		 fd;
 	bool			 connection;	/* we see its close */
+	bool			 taken;		/* ..., and do not close it */
 	short			 want;		/* of libcurl; EV_READ, ... */
 	short			 have;		/* registered */
 	struct event		 ev;
@@ -118,9 +119,11 @@ on_curl_close(void *arg, curl_socket_t fd)
 	struct http_multi *hm = arg;
 	struct http_socket *hs = http_socket_find(hm, fd);
 
+	bool taken = hs != NULL && hs->taken;
+
 	if (hs != NULL)
 		http_socket_remove(hm, hs);
-	return close(fd);
+	return taken ? 0 : close(fd);
 }
 
 /* CURLMOPT_SOCKETFUNCTION */
@@ -311,4 +314,22 @@ void
 http_multi_remove(struct http_multi *hm, CURL *easy)
 {
 	(void)curl_multi_remove_handle(hm->multi, easy);
+}
+
+int
+http_multi_take(struct http_multi *hm, CURL *easy)
+{
+	curl_socket_t fd = CURL_SOCKET_BAD;
+	struct http_socket *hs = NULL;
+
+	if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
+	    fd != CURL_SOCKET_BAD)
+		hs = http_socket_find(hm, fd);
+	if (hs != NULL) {
+		http_socket_set(hs, 0);
+		hs->taken = true;
+	}
+	/* libcurl keeps no such connection, but closes it with the handle. */
+	http_multi_remove(hm, easy);
+	return hs != NULL ? (int)fd : -1;
 }

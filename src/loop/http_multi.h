@@ -29,6 +29,11 @@ void	http_multi_free(struct http_multi *);
 CURLcode http_multi_prepare(struct http_multi *, CURL *);
 CURLMcode http_multi_add(struct http_multi *, CURL *);
 void	http_multi_remove(struct http_multi *, CURL *);
+/*
+ * A handle with CURLOPT_CONNECT_ONLY is done: remove it, and return its socket,
+ * which is the caller's from now on; -1 when there is none.
+ */
+int	http_multi_take(struct http_multi *, CURL *);
 /* Start what was added in this turn, without waiting for another. */
 void	http_multi_turn(struct http_multi *) HOT;
 

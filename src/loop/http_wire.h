@@ -1,7 +1,8 @@
 /*
  * http_wire: all that stands on one state of the configuration and of the TLS
- * files: a multi handle with its connections, and a pool of requests. For
- * out_http.c alone.
+ * files: a multi handle with its connections, lanes (http_lane.h) where they
+ * suit, and a pool of requests. For out_http.c, http_easy.c
+ * and http_lane.c.
  *
  * The options of an easy handle are set once. A request sets only what differs
  * from the one before: the route's URL, the header lines (which lie in the
@@ -25,7 +26,7 @@
 
 #define HTTP_WIRE_ROUTES	3	/* enum transport_route */
 #define HTTP_WIRE_LINES		8
-/* Read of an answer's body; the first 4 KiB are kept. */
+/* Read of an answer's body, at most. */
 #define HTTP_WIRE_ANSWER_LIMIT	(1024 * 1024)
 
 struct loop;
@@ -35,10 +36,12 @@ struct http_request {
 	CURL			*easy;
 	bool			 busy;
 	bool			 running;	/* in the multi */
+	struct http_lane	*lane;		/* or NULL */
+	bool			 again;		/* a lane broke under it */
 	uint64_t		 tag;
 	struct mono		 begin;
-	int			 route;		/* as set in easy; -1: none */
-	bool			 from_memory;	/* as set in easy */
+	int			 route;
+	int			 url_route;	/* as set in easy; -1: none */
 	struct http_request	*next_local;
 
 	/* The header, one node a line. */
@@ -47,8 +50,11 @@ struct http_request {
 	char			 id_line[160];
 	char			 part_line[48];
 	char			 reason_line[64];
+	char			 head[384];	/* of a lane: the lines that differ */
+	size_t			 head_len;
 
 	/* The body: body_len bytes, in memory or read piece by piece. */
+	bool			 from_memory;
 	uint8_t			*body;
 	size_t			 body_cap;
 	size_t			 body_len;
@@ -66,8 +72,10 @@ struct http_request {
 };
 
 struct http_wire {
+	void			(*ended)(void *, struct http_request *);
 	void			*arg;		/* of http_wire_new() */
 	struct http_multi	*hm;
+	struct http_lanes	*lanes;		/* NULL: libcurl does it all */
 	CURLU			*urls[HTTP_WIRE_ROUTES];	/* parsed once */
 	struct http_request	**requests;	/* the pool */
 	size_t			 requests_n;
@@ -77,12 +85,13 @@ struct http_wire {
 };
 
 /*
- * done: as http_multi_new(); its CURLINFO_PRIVATE is the http_request, its arg
- * is arg. NULL, and why, when the URL cannot be used or memory is out. conf is
- * used by http_wire_request(), too.
+ * ended: the request has its answer; never called from http_request_start().
+ * NULL, and why, when the URL cannot be used or memory is out. conf is used by
+ * http_wire_request(), too.
  */
 struct http_wire *http_wire_new(struct loop *, const struct conf *,
-	    void (*done)(void *, CURL *, CURLcode), void *arg, struct why *);
+	    void (*ended)(void *, struct http_request *), void *arg,
+	    struct why *);
 void	http_wire_free(struct http_wire *);
 
 /* A request that is not busy, or a new one; NULL with the reason in why. */
@@ -98,9 +107,15 @@ struct http_request *http_wire_find(struct http_wire *, uint64_t tag);
 int	http_request_start(struct http_request *,
 	    const struct transport_request *, struct secret *key_line,
 	    struct why *) MUSTUSE;
-/* Take it from libcurl, ended or not. */
+/* Take it from libcurl, or from its lane, ended or not. */
 void	http_request_stop(struct http_request *);
 /* It is not busy any more: memory above the usual is given back, and the key. */
 void	http_request_trim(struct http_request *);
+
+/*
+ * A piece of its answer's body came. false: enough of it (the first 256 KiB are
+ * kept), as who answers without end is cut off; the status counts.
+ */
+bool	http_request_take(struct http_request *, const char *, size_t);
 
 #endif

@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/engine.h"
-#include "loop/http_error.h"
 #include "loop/http_key.h"
 #include "loop/http_mem.h"
 #include "loop/http_wire.h"
@@ -37,9 +36,9 @@ struct out_http {
 /* --- the end of a request ------------------------------------------------- */
 
 static void
-http_request_finish(struct http_request *rq)
+on_ended(void *arg, struct http_request *rq)
 {
-	struct out_http *out = rq->wire->arg;
+	struct out_http *out = arg;
 	struct now now = clock_now();
 
 	rq->busy = false;
@@ -51,38 +50,7 @@ http_request_finish(struct http_request *rq)
 	engine_answer(loop_engine(out->loop), rq->tag, &rq->answer, now);
 }
 
-/* Of http_multi: the transfer has ended. */
-static void
-on_done(void *arg, CURL *easy, CURLcode code)
-{
-	struct http_request *rq = NULL;
-	struct transport_answer *a;
-	long status = 0;
-
-	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &rq);
-	(void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-	a = &rq->answer;
-	/*
-	 * A refusal may come before the whole body is sent, and the connection
-	 * may then break: the status counts. A success must be whole.
-	 */
-	if (status >= 200 && (code == CURLE_OK || status >= 300 ||
-	    rq->answer_seen > HTTP_WIRE_ANSWER_LIMIT)) {
-		a->result = TRANSPORT_ANSWERED;
-		a->status = (int)status;
-	} else if (code == CURLE_OK) {
-		a->result = TRANSPORT_NO_ANSWER;
-		(void)snprintf(a->detail, sizeof a->detail,
-		    "the answer has no status");
-	} else {
-		a->result = http_error_classify(easy, code, rq->error,
-		    &a->status, a->detail, sizeof a->detail);
-	}
-	http_request_stop(rq);
-	http_request_finish(rq);
-}
-
-/* End a request that libcurl does not know, at the end of this turn. */
+/* End a request that is under way nowhere, at the end of this turn. */
 static void
 http_request_end_local(struct http_request *rq, enum transport_result result)
 {
@@ -174,7 +142,7 @@ out_http_cancel(struct transport *tp, uint64_t tag)
 	for (struct http_wire *w = out->retired; rq == NULL && w != NULL;
 	    w = w->next)
 		rq = http_wire_find(w, tag);
-	if (rq == NULL || !rq->running)
+	if (rq == NULL || (!rq->running && rq->lane == NULL))
 		return;
 	http_request_stop(rq);
 	http_request_end_local(rq, TRANSPORT_CANCELLED);
@@ -208,7 +176,7 @@ out_http_turn(void *arg)
 	out->local = NULL;
 	while ((rq = next) != NULL) {
 		next = rq->next_local;
-		http_request_finish(rq);
+		on_ended(out, rq);
 	}
 	/* An answer may lead to a reload: that only adds at the front. */
 	for (struct http_wire *w = out->retired; w != NULL; w = w->next)
@@ -221,7 +189,7 @@ int
 out_http_set_conf(struct out_http *out, const struct conf *conf,
     struct why *why)
 {
-	struct http_wire *wire = http_wire_new(out->loop, conf, on_done,
+	struct http_wire *wire = http_wire_new(out->loop, conf, on_ended,
 	    out, why);
 
 	if (wire == NULL)

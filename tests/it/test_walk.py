@@ -64,7 +64,7 @@ class Walk:
         self.sent = {f"r{i}": [] for i in range(RUNS)}
         self.poison = set()
         self.n = 0
-        self.ack = 0
+        self.ack = self.lives = 0
         self.did = {}
         self.bad = False
 
@@ -88,7 +88,12 @@ class Walk:
         self.t.equal(self.stream.ask(message), {"ack": self.ack}, "answer")
 
     def again(self):
-        self.t.lumnid(env={"LUMNI_API_KEY": ""})
+        # A proxy that nothing goes through: each second time libcurl does
+        # all of a request, not only its connection.
+        self.lives += 1
+        env = {"http_proxy": "http://127.0.0.1:1", "no_proxy": "*"}
+        self.t.lumnid(env={"LUMNI_API_KEY": "",
+                           **(env if self.lives % 2 else {})})
         self.stream = self.t.stream()
 
     def script(self, mood):

@@ -1,6 +1,8 @@
 /*
  * out_http against a server in the same loop that says exactly what a test
- * wants it to say, byte for byte, and breaks the connection where it wants.
+ * wants it to say, byte for byte, and breaks the connection where it wants. All
+ * of it twice: over lanes (http_lane.h), and by libcurl alone, which is to do
+ * the same.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/engine.h"
+#include "loop/http_easy.h"
 #include "loop/http_key.h"
 #include "loop/loop.h"
 #include "loop/out_http.h"
@@ -166,6 +169,7 @@ static struct conf *conf;
 static struct out_http *out;
 static struct transport *tp;
 static char url[64];
+static bool by_libcurl;
 
 static void
 set(struct conf *cf, const char *key, const char *value)
@@ -183,7 +187,11 @@ conf_make(void)
 
 	ck_assert_msg(conf_load(NULL, true, &cf, &why) == 0, "%s", why.text);
 	set(cf, "upstream.url", url);
-	set(cf, "upstream.proxy", "none");
+	/* A proxy that nothing goes through: lanes do not know that. */
+	set(cf, "upstream.proxy", by_libcurl ? "" : "none");
+	(void)setenv("http_proxy", "http://127.0.0.1:1", 1);
+	(void)setenv("no_proxy", "*", 1);
+	ck_assert(http_easy_is_plain(cf) != by_libcurl);
 	set(cf, "upstream.timeout", "5s");
 	return cf;
 }
@@ -351,7 +359,7 @@ START_TEST(headers_are_as_documented)
 	ck_assert_uint_eq(seen[0].body_len, 25);
 	ck_assert_int_eq(memcmp(seen[0].body, "{\"runId\"", 8), 0);
 
-	/* Another route, on the same connection and the same easy handle. */
+	/* Another route, on the same connection. */
 	ck_assert_int_eq(send_read(2, 100000, read_big), 0);
 	run(2);
 	ck_assert_int_eq(answers[1].a.status, 202);
@@ -481,6 +489,98 @@ START_TEST(large_answer_is_cut)
 	ck_assert_int_eq(answers[0].a.status, 422);
 	ck_assert_uint_eq(answers[0].a.body_len, 256 * 1024);
 	ck_assert_uint_eq(strspn(answers[0].body, "e"), 256 * 1024);
+	end();
+}
+END_TEST
+
+/* All ways of saying where an answer ends; the connection serves on. */
+START_TEST(answers_of_all_shapes)
+{
+	static const char *const texts[] = {
+		"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\n"
+		    "Link: x\r\n\r\nHTTP/1.1 201 Made\r\nContent-Length: 3"
+		    "\r\n\r\nabc",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+		    "1\r\na\r\n2;x=y\r\nbc\r\n0\r\nT: t\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
+		    "Content-Length: 3\r\n\r\nabc",
+		"HTTP/1.1 204 None\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc",
+	};
+	static const int status[] = { 201, 200, 200, 204, 200 };
+
+	begin();
+	open_out();
+	for (size_t i = 0; i < 5; i++)
+		step(texts[i], i < 4 ? KEEP : CLOSE);
+	for (size_t i = 0; i < 5; i++) {
+		ck_assert_int_eq(send_body(i, "{}"), 0);
+		run(i + 1);
+		ck_assert_int_eq(answers[i].a.result, TRANSPORT_ANSWERED);
+		ck_assert_int_eq(answers[i].a.status, status[i]);
+		ck_assert_str_eq(answers[i].body, i == 3 ? "" : "abc");
+	}
+	ck_assert_uint_eq(accepted, 1);
+	end();
+}
+END_TEST
+
+/* It counts once the server has the whole request. */
+START_TEST(early_success_waits_for_the_rest)
+{
+	begin();
+	open_out();
+	step(OK_REPLY, KEEP);
+	script[0].at = 1000;
+	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
+	run(1);
+	ck_assert_int_eq(answers[0].a.result, TRANSPORT_ANSWERED);
+	ck_assert_int_eq(answers[0].a.status, 202);
+	end();
+}
+END_TEST
+
+START_TEST(early_success_and_a_close_is_none)
+{
+	begin();
+	open_out();
+	step(OK_REPLY, CLOSE);
+	script[0].at = 1000;
+	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
+	run(1);
+	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
+	ck_assert_str_ne(answers[0].a.detail, "");
+	end();
+}
+END_TEST
+
+/* Another program listens there: said so, and tried again. */
+START_TEST(no_answer_of_http)
+{
+	begin();
+	open_out();
+	step("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", KEEP);
+	ck_assert_int_eq(send_body(1, "{}"), 0);
+	run(1);
+	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
+	ck_assert_ptr_nonnull(strstr(answers[0].a.detail, "HTTP"));
+	end();
+}
+END_TEST
+
+/* More than the answer: that connection is not used again. */
+START_TEST(server_that_speaks_out_of_turn)
+{
+	begin();
+	open_out();
+	step(OK_REPLY OK_REPLY, KEEP);
+	step(OK_REPLY, KEEP);
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(send_body(i, "{}"), 0);
+		run(i + 1);
+		ck_assert_int_eq(answers[i].a.status, 202);
+	}
+	ck_assert_uint_eq(accepted, 2);
 	end();
 }
 END_TEST
@@ -725,6 +825,11 @@ main(void)
 		early_refusal_counts,
 		cut_success_does_not_count,
 		large_answer_is_cut,
+		answers_of_all_shapes,
+		early_success_waits_for_the_rest,
+		early_success_and_a_close_is_none,
+		no_answer_of_http,
+		server_that_speaks_out_of_turn,
 		redirects_are_answers,
 		silence_ends_at_the_time_limit,
 		nobody_there,
@@ -738,5 +843,8 @@ main(void)
 		NULL
 	};
 
-	return unit_run("out_http", tests);
+	int r = unit_run("out_http", tests);
+
+	by_libcurl = true;
+	return unit_run("out_http by libcurl alone", tests) | r;
 }
