@@ -134,10 +134,11 @@ http_lane_end(struct http_lane *lane, enum transport_result result, bool keep)
 	struct transport_answer *a = &rq->answer;
 
 	a->result = result;
-	if (result == TRANSPORT_ANSWERED)
+	if (result == TRANSPORT_ANSWERED) {
 		a->status = lane->answer.status;
-	memcpy(a->retry_after, lane->answer.retry_after,
-	    sizeof a->retry_after);
+		(void)snprintf(a->retry_after, sizeof a->retry_after, "%s",
+		    lane->answer.retry_after);
+	}
 	rq->lane = NULL;
 	lane->rq = NULL;
 	if (!keep) {
@@ -225,7 +226,7 @@ http_lane_parts(struct http_lane *lane, struct iovec iov[4], uint8_t *piece)
 	struct http_request *rq = lane->rq;
 	const char *first = lane->lanes->heads[rq->route];
 	const char *key = secret_text(rq->key_line);
-	struct iovec all[4] = {
+	struct iovec all[3] = {
 		{ .iov_base = (char *)first, .iov_len = strlen(first) },
 		{ .iov_base = (char *)key, .iov_len = strlen(key) },
 		{ .iov_base = rq->head, .iov_len = rq->head_len },
@@ -233,7 +234,7 @@ http_lane_parts(struct http_lane *lane, struct iovec iov[4], uint8_t *piece)
 	size_t skip = lane->sent, body_off;
 	int n = 0, r;
 
-	for (int i = 0; i < 3; i++) {
+	for (size_t i = 0; i < NELEM(all); i++) {
 		size_t past = skip < all[i].iov_len ? skip : all[i].iov_len;
 
 		skip -= past;
@@ -282,8 +283,7 @@ http_lane_write(struct http_lane *lane)
 		do
 			sent = sendmsg(lane->fd, &m, MSG_NOSIGNAL);
 		while (sent < 0 && errno == EINTR);
-		if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS ||
-		    errno == ENOMEM))
+		if (sent < 0 && errno == EAGAIN)
 			break;
 		if (sent < 0) {
 			/* An answer may lie there: it is read first. */
