@@ -266,9 +266,12 @@ test('a branch fails: its brother is cancelled, not failed', async () => {
 test('aborted', async () => {
 	const { runId, config } = watch();
 	const control = new AbortController();
-	setTimeout(() => control.abort(), 20);
-	await assert.rejects(branches({}).invoke({ x: [] },
-	    { ...config, signal: control.signal }));
+	await assert.rejects(branches({
+		p2: () => {
+			setTimeout(() => control.abort(), 20);
+			return sleep(5000, undefined);
+		},
+	}).invoke({ x: [] }, { ...config, signal: control.signal }));
 	const events = await server.whole_run(runId);
 	assert.deepStrictEqual(lines(events).slice(-1), ['run_end g cancelled']);
 	assert.strictEqual(find(events, 'agent_step', 'p2').status, 'cancelled');
@@ -279,7 +282,7 @@ test('timed out: failed, and the origin is the step that was cut', async () => {
 	const { runId, config } = watch();
 	await assert.rejects(branches({
 		p2: () => sleep(5000, undefined),
-	}).invoke({ x: [] }, { ...config, timeout: 60 }));
+	}).invoke({ x: [] }, { ...config, timeout: 500 }));
 	const events = await server.whole_run(runId);
 	const p2 = find(events, 'agent_step', 'p2');
 	assert.strictEqual(p2.errorType, 'TimeoutError');
