@@ -470,7 +470,8 @@ on_lanes_timer(evutil_socket_t fd, short what, void *arg)
 
 /* The lane is idle, and the request in none. */
 static void
-http_lane_begin(struct http_lane *lane, struct http_request *rq)
+http_lane_begin(struct http_lane *lane, struct http_request *rq,
+    struct mono now)
 {
 	struct http_lanes *lanes = lane->lanes;
 
@@ -484,7 +485,7 @@ http_lane_begin(struct http_lane *lane, struct http_request *rq)
 	lane->unreadable = false;
 	lane->broken = 0;
 	http_answer_init(&lane->answer, on_lane_body, rq);
-	http_lanes_arm(lanes, http_lane_limit(lane), rq->begin);
+	http_lanes_arm(lanes, http_lane_limit(lane), now);
 	http_lane_write(lane);
 }
 
@@ -503,7 +504,7 @@ http_lanes_begin(struct http_lanes *lanes, struct http_request *rq)
 	http_lanes_age(lanes, rq->begin);
 	if (lanes->idle == NULL)
 		return false;
-	http_lane_begin(lanes->idle, rq);
+	http_lane_begin(lanes->idle, rq, rq->begin);
 	/* Those that a burst has left behind. */
 	http_lanes_age(lanes, rq->begin);
 	return true;
@@ -521,7 +522,7 @@ http_lanes_connected(struct http_lanes *lanes, struct http_request *rq)
 		rq->wire->ended(rq->wire->arg, rq);
 		return;
 	}
-	http_lane_begin(http_lane_new(lanes, fd), rq);
+	http_lane_begin(http_lane_new(lanes, fd), rq, clock_mono());
 }
 
 /* --- all ------------------------------------------------------------------ */
