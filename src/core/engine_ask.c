@@ -34,11 +34,13 @@ engine_order_parse(const char *word, enum engine_order *ret)
 }
 
 static void
-ask_run(const struct run *r, struct now now, struct engine_run *ret)
+ask_run(const struct engine *e, const struct run *r, struct now now,
+    struct engine_run *ret)
 {
 	*ret = (struct engine_run){
 		.runid = r->runid, .runid_len = r->runid_len,
-		.part = r->part, .events = r->n, .bytes = r->json_bytes,
+		.part = runs_part(e->runs, r),
+		.events = r->n, .bytes = r->json_bytes,
 		.age_ms = mono_sub_ms(now.mono, r->first),
 		.idle_ms = mono_sub_ms(now.mono, r->last),
 		.mark = (uint64_t)r->first.us,
@@ -77,7 +79,7 @@ engine_runs(struct engine *e, enum engine_order order,
 	if (order == ENGINE_BY_RECENT) {
 		r = runs_idle_last(e->runs);
 		for (; r != NULL && used < n; r = runs_idle_prev(r))
-			ask_run(r, now, &ret[used++]);
+			ask_run(e, r, now, &ret[used++]);
 		return used;
 	}
 	assert(order == ENGINE_BY_AGE);
@@ -85,7 +87,7 @@ engine_runs(struct engine *e, enum engine_order order,
 		return 0;
 	r = ask_page_first(e, page);
 	for (; r != NULL && used < n; r = runs_age_next(r))
-		ask_run(r, now, &ret[used++]);
+		ask_run(e, r, now, &ret[used++]);
 	return used;
 }
 
@@ -97,7 +99,7 @@ engine_run_find(struct engine *e, const char *runid, size_t len,
 
 	if (r == NULL)
 		return false;
-	ask_run(r, now, ret);
+	ask_run(e, r, now, ret);
 	return true;
 }
 

@@ -99,10 +99,10 @@ engine_recover_cut(struct engine_recovery *rec, const char *runid,
 	bool whole = k == run->n;
 	runs_cut(e->runs, run, k, rec->now);
 	/* An older batch whose mark was lost is told of late. */
-	if (run->part < part + 1)
+	if (runs_part(e->runs, run) < part + 1)
 		runs_set_part(e->runs, run, part + 1);
 	if (whole)
-		runs_close(e->runs, run, run->part);
+		runs_close(e->runs, run, runs_part(e->runs, run));
 	return k;
 }
 

@@ -85,7 +85,7 @@ engine_sealing_push(struct engine *e, const struct run *run, uint32_t k,
 
 	s->ref = *ref;
 	s->last_lsn = last_lsn;
-	s->part = run->part;
+	s->part = runs_part(e->runs, run);
 	s->reason = (uint8_t)reason;
 	s->runid_len = run->runid_len;
 	memcpy(s->runid, run->runid, run->runid_len);
@@ -127,7 +127,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 		memset(b, 0, sizeof *b);
 		b->kind = SPOOL_RUN;
 		b->reason = reason;
-		b->part = run->part;
+		b->part = runs_part(e->runs, run);
 		b->events = k;
 		b->compressed = true;
 		b->raw_len = (uint32_t)raw;
@@ -150,7 +150,7 @@ engine_seal_part(struct engine *e, struct run *run, uint32_t k,
 	e->books.body_bytes += len;
 	engine_sealing_push(e, run, k, &ref, last_lsn, reason);
 	engine_flush_sealed(e, run, &ref);
-	runs_set_part(e->runs, run, run->part + 1);
+	runs_set_part(e->runs, run, runs_part(e->runs, run) + 1);
 	runs_cut(e->runs, run, k, now);
 	return true;
 }
@@ -183,7 +183,7 @@ static void
 engine_seal_settle(struct engine *e, struct run *run, enum spool_reason reason)
 {
 	if (run->n == 0)
-		runs_close(e->runs, run, run->part);
+		runs_close(e->runs, run, runs_part(e->runs, run));
 	else if (engine_seal_wants(e, run, reason))
 		runs_set_due(e->runs, run, reason);
 	else

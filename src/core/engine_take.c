@@ -197,7 +197,7 @@ engine_take_events(struct engine *e, enum books_input in, uint64_t peer,
 	r = engine_append(e, run, now, why);
 	if (r < 0) {
 		if (opened)
-			runs_close(e->runs, run, run->part);
+			runs_close(e->runs, run, runs_part(e->runs, run));
 		return engine_append_fault(e, r, why, now);
 	}
 	e->books.total[BOOKS_ACCEPTED] += m->events_n;

@@ -15,10 +15,15 @@
 
 #define RUNS_BUCKETS_MIN	256
 
-struct runs_part {
+struct runs_part {		/* of a run that may come back */
 	uint64_t	hash;
 	uint32_t	part;
 	uint32_t	next;		/* index + 1 in the bucket's chain */
+};
+
+struct runs_parted {		/* an open run of a part above 1 */
+	struct run	*run;		/* its `parted` is the index + 1 */
+	uint32_t	 part;
 };
 
 struct runs_list {
@@ -37,8 +42,7 @@ struct runs {
 	struct runs_part *parts;
 	uint32_t	 *parts_buckets;	/* RUNS_PARTS of them */
 	uint64_t	  parts_written;
-	/* Open runs of a part above 1; a run's `parted` is its index + 1. */
-	struct run	**parted;
+	struct runs_parted *parted;
 	size_t		  parted_n, parted_cap;
 	struct journal_part *out;	/* of runs_parts() */
 	size_t		  out_n, out_cap;
@@ -166,6 +170,12 @@ runs_part_of(const struct runs *rs, uint64_t hash)
 	return 1;
 }
 
+uint32_t
+runs_part(const struct runs *rs, const struct run *r)
+{
+	return r->parted == 0 ? 1 : rs->parted[r->parted - 1].part;
+}
+
 /*
  * Those of a part above 1 are few among many, and each state record has to
  * know them.
@@ -173,23 +183,24 @@ runs_part_of(const struct runs *rs, uint64_t hash)
 void
 runs_set_part(struct runs *rs, struct run *r, uint32_t part)
 {
-	r->part = part;
 	if (part > 1 && r->parted == 0) {
 		if (rs->parted_n == rs->parted_cap) {
 			rs->parted_cap = rs->parted_cap == 0 ? 64 :
 			    rs->parted_cap * 2;
 			rs->parted = mem_grow(rs->parted, rs->parted_cap,
-			    sizeof(struct run *));
+			    sizeof *rs->parted);
 		}
-		rs->parted[rs->parted_n++] = r;
+		rs->parted[rs->parted_n++].run = r;
 		r->parted = (uint32_t)rs->parted_n;
 	} else if (part <= 1 && r->parted != 0) {
-		struct run *last = rs->parted[--rs->parted_n];
+		struct runs_parted *last = &rs->parted[--rs->parted_n];
 
-		rs->parted[r->parted - 1] = last;
-		last->parted = r->parted;
+		last->run->parted = r->parted;
+		rs->parted[r->parted - 1] = *last;
 		r->parted = 0;
 	}
+	if (r->parted != 0)
+		rs->parted[r->parted - 1].part = part;
 }
 
 struct run *
@@ -481,7 +492,8 @@ runs_parts(struct runs *rs, const struct journal_part **ret)
 		runs_parts_put(rs, rs->parts[i % RUNS_PARTS].hash,
 		    rs->parts[i % RUNS_PARTS].part);
 	for (size_t i = 0; i < rs->parted_n; i++)
-		runs_parts_put(rs, rs->parted[i]->hash, rs->parted[i]->part);
+		runs_parts_put(rs, rs->parted[i].run->hash,
+		    rs->parted[i].part);
 	*ret = rs->out;
 	return rs->out_n;
 }

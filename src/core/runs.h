@@ -34,8 +34,7 @@ struct run {
 	uint64_t		 hash;
 	struct run_event	*events;
 	uint32_t		 n, cap;
-	uint32_t		 part;		/* runs_set_part(): of the
-						   batch to come, from 1 */
+	uint32_t		 parted;	/* runs' own: runs_part() */
 	uint8_t			 due;		/* enum spool_reason, 0: not */
 	bool			 end;		/* complete */
 	uint16_t		 runid_len;
@@ -45,7 +44,6 @@ struct run {
 	struct mono		 last;		/* its newest event came */
 	struct wall		 first_wall;
 	struct run_link		 idle, age, due_link;
-	uint32_t		 parted;	/* runs' own */
 	char			 runid[];	/* NUL-ended */
 };
 
@@ -66,7 +64,8 @@ struct run	*runs_open(struct runs *, const char *runid, size_t len,
 /* Forget an open run and remember that `next_part` comes next. */
 void		 runs_close(struct runs *, struct run *, uint32_t next_part);
 
-/* Which part the batch to come is. */
+/* Which part the batch to come is, from 1. */
+uint32_t	 runs_part(const struct runs *, const struct run *);
 void		 runs_set_part(struct runs *, struct run *, uint32_t part);
 
 /* Append an event; the run is active now. */

@@ -28,7 +28,7 @@ START_TEST(opens_finds_and_closes)
 	struct run *r = runs_open(rs, "a", 1, at(5));
 	ck_assert_ptr_eq(runs_find(rs, "a", 1), r);
 	ck_assert_str_eq(r->runid, "a");
-	ck_assert_uint_eq(r->part, 1);
+	ck_assert_uint_eq(runs_part(rs, r), 1);
 	ck_assert_uint_eq(runs_count(rs), 1);
 	runs_add(rs, r, place(0, 10), 7, at(6));
 	runs_add(rs, r, place(1, 20), 9, at(7));
@@ -42,7 +42,7 @@ START_TEST(opens_finds_and_closes)
 	ck_assert_uint_eq(runs_events(rs), 0);
 	/* A late event continues its run. */
 	r = runs_open(rs, "a", 1, at(8));
-	ck_assert_uint_eq(r->part, 4);
+	ck_assert_uint_eq(runs_part(rs, r), 4);
 	runs_free(rs);
 }
 END_TEST
@@ -166,7 +166,7 @@ model_check_parts(struct runs *rs)
 
 	for (struct run *r = runs_idle_first(rs); r != NULL;
 	    r = runs_idle_next(r))
-		above += r->part > 1;
+		above += runs_part(rs, r) > 1;
 	ck_assert_uint_gt(above, 0);
 	ck_assert_uint_ge(all, above);
 	for (struct run *r = runs_idle_first(rs); r != NULL;
@@ -175,8 +175,8 @@ model_check_parts(struct runs *rs)
 
 		for (size_t i = all - above; i < all; i++)
 			found += parts[i].run_hash == r->hash &&
-			    parts[i].part == r->part;
-		ck_assert_uint_eq(found, r->part > 1);
+			    parts[i].part == runs_part(rs, r);
+		ck_assert_uint_eq(found, runs_part(rs, r) > 1);
 	}
 }
 
@@ -205,7 +205,7 @@ START_TEST(model)
 			m[k].n = 0;
 			m[k].bytes = 0;
 			m[k].open = false;
-			m[k].part = r->part + 1;
+			m[k].part = runs_part(rs, r) + 1;
 			runs_close(rs, r, m[k].part);
 			continue;
 		}
@@ -213,7 +213,7 @@ START_TEST(model)
 			r = runs_open(rs, id, len, at(op));
 			m[k].open = true;
 			if (RUNS < RUNS_PARTS)
-				ck_assert_uint_eq(r->part,
+				ck_assert_uint_eq(runs_part(rs, r),
 				    m[k].part == 0 ? 1 : m[k].part);
 		}
 		uint32_t bytes = (uint32_t)rng_below(&rng, 1000);
