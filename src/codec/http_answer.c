@@ -93,7 +93,7 @@ answer_status_line(struct http_answer *a, struct text t, struct why *why)
 	if (a->coming == 101)
 		return answer_bad(why, "it changes the protocol unasked");
 	/* RFC 9112 9.3: 1.0 ends the connection where nothing else is said. */
-	a->ends = t.p[7] == '0';
+	a->old = a->ends = t.p[7] == '0';
 	a->keep = true;
 	a->chunked = a->coded = a->has_length = a->framing = false;
 	a->left = 0;
@@ -129,7 +129,8 @@ answer_coding(struct http_answer *a, struct text t)
 	a->coded = true;
 	while (t.n > 0) {
 		struct text one = text_cut(&t, ',');
-		a->chunked = text_is(text_cut(&one, ';'), "chunked");
+		if (one.n > 0)	/* RFC 9110 5.6.1.2 */
+			a->chunked = text_is(text_cut(&one, ';'), "chunked");
 	}
 }
 
@@ -158,8 +159,10 @@ answer_field(struct http_answer *a, struct text t, bool cut, struct why *why)
 	if (folded)
 		return 0;
 	a->framing = false;
-	if (memchr(t.p, ':', t.n) == NULL)
+	if (memchr(t.p, ':', t.n) == NULL) {
+		a->keep = false;
 		return 0;
+	}
 	name = text_cut(&t, ':');
 	t = text_trim(t);
 	if (text_is(name, "retry-after")) {
@@ -199,7 +202,7 @@ answer_head_end(struct http_answer *a)
 		return;
 	}
 	a->status = a->coming;
-	if (a->ends || (a->coded && a->has_length))
+	if (a->ends || (a->coded && (a->has_length || a->old)))
 		a->keep = false;
 	if (a->status == 204 || a->status == 304) {
 		answer_end(a);

@@ -36,7 +36,8 @@ struct http_answer {
 	int		coming;		/* the status of the head under way */
 	bool		chunked, coded;	/* Transfer-Encoding; is there any? */
 	bool		has_length;
-	bool		ends;		/* HTTP/1.0 without keep-alive */
+	bool		old;		/* HTTP/1.0 */
+	bool		ends;		/* ..., without keep-alive */
 	bool		framing;	/* the last field says where it ends */
 	uint64_t	left;		/* of the body, or of a chunk */
 	size_t		head_len;

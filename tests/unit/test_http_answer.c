@@ -74,14 +74,20 @@ static const struct row rows[] = {
 	    "ab", NULL, 0 },
 	{ HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", MORE, 202,
 	    false, "abc", NULL, 0 },
+	{ HEAD "Transfer-Encoding: chunked, ,\r\nTransfer-Encoding:\r\n\r\n0"
+	    "\r\n\r\n", WHOLE, 202, true, "", NULL, 0 },
+	{ "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: "
+	    "chunked\r\n\r\n0\r\n\r\n", WHOLE, 200, false, "", NULL, 0 },
 	/* Answers before the last one. */
 	{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nRetry-After: 9"
 	    "\r\nContent-Length: 7\r\n\r\n" HEAD "Content-Length: 1\r\n\r\nx",
 	    WHOLE, 202, true, "x", NULL, 0 },
 	{ "HTTP/1.1 100 Continue\r\n\r\n", MORE, 0, false, "", NULL, 0 },
 	/* Folded, and lines without a colon. */
-	{ HEAD "X: a\r\n b: c\r\nnonsense\r\nContent-Length: 1\r\n\r\nx", WHOLE,
-	    202, true, "x", NULL, 0 },
+	{ HEAD "X: a\r\n b: c\r\nContent-Length: 1\r\n\r\nx", WHOLE, 202, true,
+	    "x", NULL, 0 },
+	{ HEAD "nonsense\r\nContent-Length: 1\r\n\r\nx", WHOLE, 202, false,
+	    "x", NULL, 0 },
 	{ "", MORE, 0, false, "", NULL, 0 },
 	{ "HTTP/1.1 202 Acc", MORE, 0, false, "", NULL, 0 },
 	{ HEAD "Content-Length: 5\r\n\r\nabc", MORE, 202, false, "abc", NULL, 0
