@@ -1,6 +1,6 @@
 /*
  * transport: what the sender asks of the network. loop/out_http.c implements
- * it with libcurl; unit tests fake it.
+ * it; unit tests fake it.
  */
 #ifndef LUMNID_CORE_TRANSPORT_H
 #define LUMNID_CORE_TRANSPORT_H

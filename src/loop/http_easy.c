@@ -351,8 +351,15 @@ http_easy_run(struct http_request *rq, CURLcode r, struct why *why)
 int
 http_easy_connect(struct http_request *rq, struct why *why)
 {
-	return http_easy_run(rq, http_easy_set_url(rq,
-	    (enum transport_route)rq->route), why);
+	struct http_wire *wire = rq->wire;
+	CURL *easy = rq->easy;
+	CURLcode r = http_easy_set_url(rq, (enum transport_route)rq->route);
+	int64_t left_ms = mono_sub_ms(mono_add_ms(rq->begin, wire->timeout_ms),
+	    clock_mono());
+
+	/* It may be the second connection for this request. */
+	SET(CURLOPT_TIMEOUT_MS, (long)(left_ms > 0 ? left_ms : 1));
+	return http_easy_run(rq, r, why);
 }
 
 int
@@ -377,10 +384,12 @@ http_easy_done(void *arg, CURL *easy, CURLcode code)
 	struct http_wire *wire = arg;
 	struct http_request *rq = NULL;
 	struct transport_answer *a;
+	curl_off_t sent = 0;
 	long status = 0;
 
 	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &rq);
 	(void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &sent);
 	a = &rq->answer;
 	if (wire->lanes != NULL && code == CURLE_OK) {
 		rq->running = false;
@@ -392,7 +401,8 @@ http_easy_done(void *arg, CURL *easy, CURLcode code)
 	 * may then break: the status counts. A success must be whole.
 	 */
 	if (status >= 200 && (code == CURLE_OK || status >= 300 ||
-	    rq->answer_seen > HTTP_WIRE_ANSWER_LIMIT)) {
+	    (rq->answer_seen > HTTP_WIRE_ANSWER_LIMIT &&
+	    sent == (curl_off_t)rq->body_len))) {
 		a->result = TRANSPORT_ANSWERED;
 		a->status = (int)status;
 	} else if (code == CURLE_OK) {

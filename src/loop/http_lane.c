@@ -16,7 +16,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "config.h"
 #include "base/mem.h"
 #include "codec/http_answer.h"
 #include "loop/http_easy.h"
@@ -48,11 +47,9 @@ struct http_lane {
 struct http_lanes {
 	struct http_wire	*wire;
 	struct loop		*loop;
-	int64_t			 timeout_ms;
 	struct http_lane	*busy;
 	struct http_lane	*idle;		/* the last one used is first */
-	/* The head's first lines, a text for each route. */
-	char			*heads[HTTP_WIRE_ROUTES];
+	struct http_lane	*dead;		/* freed at the turn's end */
 	struct event		 ev_timer;
 	struct mono		 armed;		/* never later than a limit */
 };
@@ -84,8 +81,8 @@ http_lane_want(struct http_lane *lane, short what)
 {
 	if (lane->want == what)
 		return;
-	if (lane->want != 0)
-		(void)event_del(&lane->ev);
+	/* Also where it is only active. */
+	(void)event_del(&lane->ev);
 	lane->want = what;
 	(void)event_assign(&lane->ev, loop_base(lane->lanes->loop), lane->fd,
 	    (short)(what | EV_PERSIST), on_lane, lane);
@@ -103,6 +100,8 @@ http_lane_new(struct http_lanes *lanes, int fd)
 	lane->lanes = lanes;
 	lane->fd = fd;
 	http_lane_link(lane, &lanes->idle);
+	(void)event_assign(&lane->ev, loop_base(lanes->loop), fd, EV_READ,
+	    on_lane, lane);
 	http_lane_want(lane, EV_READ);
 	return lane;
 }
@@ -111,10 +110,9 @@ static void
 http_lane_close(struct http_lane *lane)
 {
 	http_lane_unlink(lane);
-	if (lane->want != 0)
-		(void)event_del(&lane->ev);
+	(void)event_del(&lane->ev);
 	(void)close(lane->fd);
-	free(lane);
+	http_lane_link(lane, &lane->lanes->dead);
 }
 
 static void
@@ -224,7 +222,7 @@ static int
 http_lane_parts(struct http_lane *lane, struct iovec iov[4], uint8_t *piece)
 {
 	struct http_request *rq = lane->rq;
-	const char *first = lane->lanes->heads[rq->route];
+	const char *first = rq->wire->heads[rq->route];
 	const char *key = secret_text(rq->key_line);
 	struct iovec all[3] = {
 		{ .iov_base = (char *)first, .iov_len = strlen(first) },
@@ -347,7 +345,11 @@ http_lane_take(struct http_lane *lane, const char *p, size_t n)
 		return http_lane_whole(lane, n > 0 && used == n);
 	case -ECANCELED:
 		/* Who answers without end is cut off; the status counts. */
-		http_lane_end(lane, TRANSPORT_ANSWERED, false);
+		if (lane->sent == lane->total)
+			http_lane_end(lane, TRANSPORT_ANSWERED, false);
+		else
+			http_lane_fail(lane, "the upstream answered without "
+			    "end before it had the whole request");
 		return true;
 	case -EPIPE:
 		http_lane_break(lane, why.text);
@@ -418,7 +420,7 @@ on_lane(evutil_socket_t fd, short what, void *arg)
 static struct mono
 http_lane_limit(const struct http_lane *lane)
 {
-	return mono_add_ms(lane->rq->begin, lane->lanes->timeout_ms);
+	return mono_add_ms(lane->rq->begin, lane->lanes->wire->timeout_ms);
 }
 
 /* Arm the timer, unless it fires before the lane's limit anyway. */
@@ -457,7 +459,7 @@ on_lanes_timer(evutil_socket_t fd, short what, void *arg)
 	char text[128];
 
 	(void)snprintf(text, sizeof text, "timed out: no whole answer within "
-	    "%" PRId64 " ms (upstream.timeout)", lanes->timeout_ms);
+	    "%" PRId64 " ms (upstream.timeout)", lanes->wire->timeout_ms);
 	lanes->armed = MONO_NEVER;
 	/* What ends one request may begin or end others. */
 	while ((lane = http_lanes_late(lanes, now)) != NULL)
@@ -480,7 +482,7 @@ http_lane_begin(struct http_lane *lane, struct http_request *rq,
 	lane->rq = rq;
 	rq->lane = lane;
 	lane->sent = 0;
-	lane->total = strlen(lanes->heads[rq->route]) +
+	lane->total = strlen(rq->wire->heads[rq->route]) +
 	    strlen(secret_text(rq->key_line)) + rq->head_len + rq->body_len;
 	lane->unreadable = false;
 	lane->broken = 0;
@@ -498,10 +500,22 @@ http_lanes_age(struct http_lanes *lanes, struct mono now)
 		http_lanes_close_idle(lanes);
 }
 
+/* Did the server close it, or speak out of turn, and on_lane() not run yet? */
+static bool
+http_lane_is_quiet(const struct http_lane *lane)
+{
+	char c;
+
+	return recv(lane->fd, &c, 1, MSG_PEEK) < 0 && errno == EAGAIN;
+}
+
 bool
 http_lanes_begin(struct http_lanes *lanes, struct http_request *rq)
 {
 	http_lanes_age(lanes, rq->begin);
+	/* What lies there would be taken for the answer (RFC 9112 9.2). */
+	while (lanes->idle != NULL && !http_lane_is_quiet(lanes->idle))
+		http_lane_close(lanes->idle);
 	if (lanes->idle == NULL)
 		return false;
 	http_lane_begin(lanes->idle, rq, rq->begin);
@@ -517,8 +531,8 @@ http_lanes_connected(struct http_lanes *lanes, struct http_request *rq)
 
 	if (fd < 0) {
 		(void)snprintf(rq->answer.detail, sizeof rq->answer.detail,
-		    "libcurl does not hand the connection over");
-		rq->answer.result = TRANSPORT_LOCAL;
+		    "the connection was gone as soon as it was made");
+		rq->answer.result = TRANSPORT_NO_ANSWER;
 		rq->wire->ended(rq->wire->arg, rq);
 		return;
 	}
@@ -527,53 +541,28 @@ http_lanes_connected(struct http_lanes *lanes, struct http_request *rq)
 
 /* --- all ------------------------------------------------------------------ */
 
-/* "POST /path HTTP/1.1" and the lines that are the same in all requests. */
-static char *
-http_lanes_head(CURLU *url)
-{
-	static const char form[] = "POST %s HTTP/1.1\r\nHost: %s%s%s\r\n"
-	    "User-Agent: lumnid/" PACKAGE_VERSION "\r\nAccept: */*\r\n"
-	    "content-type: application/json\r\n";
-	char *path = NULL, *host = NULL, *port = NULL, *head = NULL;
-	int n;
-
-	if (curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK &&
-	    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
-		if (curl_url_get(url, CURLUPART_PORT, &port,
-		    CURLU_NO_DEFAULT_PORT) != CURLUE_OK)
-			port = NULL;
-		n = snprintf(NULL, 0, form, path, host,
-		    port != NULL ? ":" : "", port != NULL ? port : "");
-		head = mem_alloc((size_t)n + 1);
-		(void)sprintf(head, form, path, host, port != NULL ? ":" : "",
-		    port != NULL ? port : "");
-	}
-	curl_free(path);
-	curl_free(host);
-	curl_free(port);
-	return head;
-}
-
 struct http_lanes *
-http_lanes_new(struct http_wire *wire, struct loop *loop,
-    const struct conf *conf)
+http_lanes_new(struct http_wire *wire, struct loop *loop)
 {
 	struct http_lanes *lanes = mem_zalloc(sizeof *lanes);
 
 	lanes->wire = wire;
 	lanes->loop = loop;
-	lanes->timeout_ms = conf->upstream.timeout_ms;
 	lanes->armed = MONO_NEVER;
 	(void)evtimer_assign(&lanes->ev_timer, loop_base(loop),
 	    on_lanes_timer, lanes);
-	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++) {
-		lanes->heads[i] = http_lanes_head(wire->urls[i]);
-		if (lanes->heads[i] == NULL) {
-			http_lanes_free(lanes);
-			return NULL;
-		}
-	}
 	return lanes;
+}
+
+void
+http_lanes_turn(struct http_lanes *lanes)
+{
+	struct http_lane *lane;
+
+	while (lanes != NULL && (lane = lanes->dead) != NULL) {
+		http_lane_unlink(lane);
+		free(lane);
+	}
 }
 
 void
@@ -582,8 +571,7 @@ http_lanes_free(struct http_lanes *lanes)
 	if (lanes == NULL)
 		return;
 	http_lanes_close_idle(lanes);
+	http_lanes_turn(lanes);
 	(void)event_del(&lanes->ev_timer);
-	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++)
-		free(lanes->heads[i]);
 	free(lanes);
 }

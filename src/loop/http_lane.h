@@ -12,7 +12,7 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
-#include "core/conf.h"
+#include "base/cdefs.h"
 #include "core/transport.h"
 
 struct http_lanes;
@@ -20,14 +20,12 @@ struct http_request;
 struct http_wire;
 struct loop;
 
-/*
- * For a configuration that http_easy_is_plain(). The wire's URLs are made. NULL:
- * libcurl cannot tell a URL's parts.
- */
-struct http_lanes *http_lanes_new(struct http_wire *, struct loop *,
-	    const struct conf *);
+/* For a configuration that http_easy_is_plain(). */
+struct http_lanes *http_lanes_new(struct http_wire *, struct loop *);
 /* No request is under way in one. */
 void	http_lanes_free(struct http_lanes *);
+/* The end of a turn: what was closed in it is freed. May be NULL. */
+void	http_lanes_turn(struct http_lanes *) HOT;
 
 /*
  * Send the request over an idle lane. false: there is none, so libcurl is to

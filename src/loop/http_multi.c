@@ -118,7 +118,6 @@ on_curl_close(void *arg, curl_socket_t fd)
 {
 	struct http_multi *hm = arg;
 	struct http_socket *hs = http_socket_find(hm, fd);
-
 	bool taken = hs != NULL && hs->taken;
 
 	if (hs != NULL)

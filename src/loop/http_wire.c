@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "base/mem.h"
 #include "core/conf_addr.h"
 #include "loop/http_easy.h"
@@ -85,8 +86,10 @@ http_wire_free(struct http_wire *wire)
 		http_request_free(wire->requests[i]);
 	http_lanes_free(wire->lanes);
 	http_multi_free(wire->hm);
-	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++)
+	for (size_t i = 0; i < HTTP_WIRE_ROUTES; i++) {
 		curl_url_cleanup(wire->urls[i]);
+		free(wire->heads[i]);
+	}
 	free(wire->requests);
 	free(wire);
 }
@@ -119,6 +122,33 @@ http_wire_url(const struct conf *conf, const char *path, struct why *why)
 	return url;
 }
 
+/* "POST /path HTTP/1.1" and the lines that are the same in all requests. */
+static char *
+http_wire_head(CURLU *url)
+{
+	static const char form[] = "POST %s HTTP/1.1\r\nHost: %s%s%s\r\n"
+	    "User-Agent: lumnid/" PACKAGE_VERSION "\r\nAccept: */*\r\n"
+	    "content-type: application/json\r\n";
+	char *path = NULL, *host = NULL, *port = NULL, *head = NULL;
+	int n;
+
+	if (curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK &&
+	    curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+		if (curl_url_get(url, CURLUPART_PORT, &port,
+		    CURLU_NO_DEFAULT_PORT) != CURLUE_OK)
+			port = NULL;
+		n = snprintf(NULL, 0, form, path, host,
+		    port != NULL ? ":" : "", port != NULL ? port : "");
+		head = mem_alloc((size_t)n + 1);
+		(void)sprintf(head, form, path, host, port != NULL ? ":" : "",
+		    port != NULL ? port : "");
+	}
+	curl_free(path);
+	curl_free(host);
+	curl_free(port);
+	return head;
+}
+
 struct http_wire *
 http_wire_new(struct loop *loop, const struct conf *conf,
     void (*ended)(void *, struct http_request *), void *arg, struct why *why)
@@ -127,6 +157,7 @@ http_wire_new(struct loop *loop, const struct conf *conf,
 
 	wire->ended = ended;
 	wire->arg = arg;
+	wire->timeout_ms = conf->upstream.timeout_ms;
 	wire->requests_max = conf->upstream.connections;
 	wire->requests = mem_grow(NULL, wire->requests_max,
 	    sizeof *wire->requests);
@@ -136,17 +167,30 @@ http_wire_new(struct loop *loop, const struct conf *conf,
 			http_wire_free(wire);
 			return NULL;
 		}
+		wire->heads[i] = http_wire_head(wire->urls[i]);
+		if (wire->heads[i] == NULL) {
+			(void)why_set(why, -ENOMEM, "libcurl: no memory");
+			http_wire_free(wire);
+			return NULL;
+		}
 	}
 	wire->hm = http_multi_new(loop, (long)conf->upstream.connections,
 	    http_easy_done, wire);
 	if (http_easy_is_plain(conf))
-		wire->lanes = http_lanes_new(wire, loop, conf);
+		wire->lanes = http_lanes_new(wire, loop);
 	if (wire->hm == NULL) {
 		(void)why_set(why, -ENOMEM, "libcurl: no memory");
 		http_wire_free(wire);
 		return NULL;
 	}
 	return wire;
+}
+
+void
+http_wire_turn(struct http_wire *wire)
+{
+	http_multi_turn(wire->hm);
+	http_lanes_turn(wire->lanes);
 }
 
 /* --- sending -------------------------------------------------------------- */

@@ -3,10 +3,6 @@
  * files: a multi handle with its connections, lanes (http_lane.h) where they
  * suit, and a pool of requests. For out_http.c, http_easy.c
  * and http_lane.c.
- *
- * The options of an easy handle are set once. A request sets only what differs
- * from the one before: the route's URL, the header lines (which lie in the
- * request, without a malloc), the body.
  */
 #ifndef LUMNID_LOOP_HTTP_WIRE_H
 #define LUMNID_LOOP_HTTP_WIRE_H
@@ -74,9 +70,11 @@ struct http_request {
 struct http_wire {
 	void			(*ended)(void *, struct http_request *);
 	void			*arg;		/* of http_wire_new() */
+	int64_t			 timeout_ms;	/* of a request */
 	struct http_multi	*hm;
 	struct http_lanes	*lanes;		/* NULL: libcurl does it all */
 	CURLU			*urls[HTTP_WIRE_ROUTES];	/* parsed once */
+	char			*heads[HTTP_WIRE_ROUTES];	/* first lines */
 	struct http_request	**requests;	/* the pool */
 	size_t			 requests_n;
 	size_t			 requests_max;
@@ -93,6 +91,9 @@ struct http_wire *http_wire_new(struct loop *, const struct conf *,
 	    void (*ended)(void *, struct http_request *), void *arg,
 	    struct why *);
 void	http_wire_free(struct http_wire *);
+
+/* The end of a turn: what was asked for in it begins. */
+void	http_wire_turn(struct http_wire *) HOT;
 
 /* A request that is not busy, or a new one; NULL with the reason in why. */
 struct http_request *http_wire_request(struct http_wire *,

@@ -180,8 +180,8 @@ out_http_turn(void *arg)
 	}
 	/* An answer may lead to a reload: that only adds at the front. */
 	for (struct http_wire *w = out->retired; w != NULL; w = w->next)
-		http_multi_turn(w->hm);
-	http_multi_turn(out->wire->hm);
+		http_wire_turn(w);
+	http_wire_turn(out->wire);
 	out_http_reap(out);
 }
 
