@@ -3,7 +3,6 @@
  * libcurl asks of us while it runs; and what became of it. See http_easy.h.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -284,42 +283,6 @@ http_easy_new(struct http_request *rq, const struct conf *conf,
 
 /* --- a request ------------------------------------------------------------ */
 
-/* Chain the header's lines; all text lies in the request or is constant. */
-static void
-http_easy_set_lines(struct http_request *rq,
-    const struct transport_request *tr)
-{
-	static char type[] = "content-type: application/json";
-	static char coding[] = "content-encoding: zstd";
-	static char no_expect[] = "expect:";
-	char *lines[HTTP_WIRE_LINES];
-	size_t n = 0;
-
-	lines[n++] = secret_text(rq->key_line);
-	lines[n++] = type;
-	if (tr->compressed)
-		lines[n++] = coding;
-	(void)snprintf(rq->id_line, sizeof rq->id_line,
-	    "idempotency-key: \"%s\"", tr->id);
-	lines[n++] = rq->id_line;
-	if (tr->part != 0) {
-		(void)snprintf(rq->part_line, sizeof rq->part_line,
-		    "lumni-run-part: %" PRIu32, tr->part);
-		lines[n++] = rq->part_line;
-	}
-	if (tr->reason != NULL) {
-		(void)snprintf(rq->reason_line, sizeof rq->reason_line,
-		    "lumni-run-reason: %s", tr->reason);
-		lines[n++] = rq->reason_line;
-	}
-	lines[n++] = no_expect;
-	for (size_t i = 0; i < n; i++)
-		rq->lines[i] = (struct curl_slist){
-			.data = lines[i],
-			.next = i + 1 < n ? &rq->lines[i + 1] : NULL,
-		};
-}
-
 static CURLcode
 http_easy_set_url(struct http_request *rq, enum transport_route route)
 {
@@ -366,13 +329,15 @@ int
 http_easy_start(struct http_request *rq,
     const struct transport_request *tr, struct why *why)
 {
+	static char no_expect[] = "expect:";
 	CURL *easy = rq->easy;
 	CURLcode r = http_easy_set_url(rq, tr->route);
 
+	rq->lines[rq->lines_n - 1].next = &rq->no_expect;
+	rq->no_expect.data = no_expect;
 	SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)tr->body_len);
 	/* NULL: it is read. */
 	SET(CURLOPT_POSTFIELDS, rq->from_memory ? rq->body : NULL);
-	http_easy_set_lines(rq, tr);
 	SET(CURLOPT_HTTPHEADER, rq->lines);
 	return http_easy_run(rq, r, why);
 }

@@ -127,8 +127,7 @@ static char *
 http_wire_head(CURLU *url)
 {
 	static const char form[] = "POST %s HTTP/1.1\r\nHost: %s%s%s\r\n"
-	    "User-Agent: lumnid/" PACKAGE_VERSION "\r\nAccept: */*\r\n"
-	    "content-type: application/json\r\n";
+	    "User-Agent: lumnid/" PACKAGE_VERSION "\r\nAccept: */*\r\n";
 	char *path = NULL, *host = NULL, *port = NULL, *head = NULL;
 	int n;
 
@@ -219,25 +218,56 @@ http_request_set_body(struct http_request *rq,
 		http_request_copy_body(rq, tr->body, tr->body_len);
 }
 
-/* The lines of a lane's request that differ, and the head's end. */
 static void
-http_request_set_head(struct http_request *rq,
+http_request_add_line(struct http_request *rq, char *line)
+{
+	struct curl_slist *node = &rq->lines[rq->lines_n++];
+
+	*node = (struct curl_slist){ .data = line };
+	if (rq->lines_n > 1)
+		node[-1].next = node;
+}
+
+/* Chain the header's lines; all text lies in the request or is constant. */
+static void
+http_request_set_lines(struct http_request *rq,
     const struct transport_request *tr)
 {
-	char part[48] = "", reason[64] = "";
-	int n;
+	static char type[] = "content-type: application/json";
+	static char coding[] = "content-encoding: zstd";
 
-	if (tr->part != 0)
-		(void)snprintf(part, sizeof part, "lumni-run-part: %" PRIu32
-		    "\r\n", tr->part);
-	if (tr->reason != NULL)
-		(void)snprintf(reason, sizeof reason, "lumni-run-reason: %.40s"
-		    "\r\n", tr->reason);
-	n = snprintf(rq->head, sizeof rq->head, "\r\n%sidempotency-key: "
-	    "\"%.140s\"\r\n%s%sContent-Length: %zu\r\n\r\n",
-	    tr->compressed ? "content-encoding: zstd\r\n" : "", tr->id, part,
-	    reason, tr->body_len);
-	rq->head_len = (size_t)n;
+	rq->lines_n = 0;
+	http_request_add_line(rq, secret_text(rq->key_line));
+	http_request_add_line(rq, type);
+	if (tr->compressed)
+		http_request_add_line(rq, coding);
+	(void)snprintf(rq->id_line, sizeof rq->id_line,
+	    "idempotency-key: \"%s\"", tr->id);
+	http_request_add_line(rq, rq->id_line);
+	if (tr->part != 0) {
+		(void)snprintf(rq->part_line, sizeof rq->part_line,
+		    "lumni-run-part: %" PRIu32, tr->part);
+		http_request_add_line(rq, rq->part_line);
+	}
+	if (tr->reason != NULL) {
+		(void)snprintf(rq->reason_line, sizeof rq->reason_line,
+		    "lumni-run-reason: %s", tr->reason);
+		http_request_add_line(rq, rq->reason_line);
+	}
+}
+
+/* What a lane sends behind the key: the other lines, and the head's end. */
+static void
+http_request_set_head(struct http_request *rq)
+{
+	char *p = rq->head;
+
+	for (size_t i = 1; i < rq->lines_n; i++) {
+		p = stpcpy(p, "\r\n");
+		p = stpcpy(p, rq->lines[i].data);
+	}
+	p += sprintf(p, "\r\nContent-Length: %zu\r\n\r\n", rq->body_len);
+	rq->head_len = (size_t)(p - rq->head);
 }
 
 int
@@ -250,9 +280,10 @@ http_request_start(struct http_request *rq, const struct transport_request *tr,
 	secret_unref(rq->key_line);
 	rq->key_line = secret_ref(key_line);
 	rq->route = (int)tr->route;
+	http_request_set_lines(rq, tr);
 	if (lanes == NULL)
 		return http_easy_start(rq, tr, why);
-	http_request_set_head(rq, tr);
+	http_request_set_head(rq);
 	rq->again = false;
 	if (http_lanes_begin(lanes, rq))
 		return 0;

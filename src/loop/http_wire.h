@@ -40,13 +40,15 @@ struct http_request {
 	int			 url_route;	/* as set in easy; -1: none */
 	struct http_request	*next_local;
 
-	/* The header, one node a line. */
+	/* The header lines that are ours; the key is the first. */
 	struct curl_slist	 lines[HTTP_WIRE_LINES];
+	size_t			 lines_n;
+	struct curl_slist	 no_expect;	/* libcurl's own is not wanted */
 	struct secret		*key_line;	/* while it is under way */
 	char			 id_line[160];
 	char			 part_line[48];
 	char			 reason_line[64];
-	char			 head[384];	/* of a lane: the lines that differ */
+	char			 head[512];	/* of a lane: from the second on */
 	size_t			 head_len;
 
 	/* The body: body_len bytes, in memory or read piece by piece. */
