@@ -423,22 +423,6 @@ http_lane_limit(const struct http_lane *lane)
 	return mono_add_ms(lane->rq->begin, lane->lanes->wire->timeout_ms);
 }
 
-/* Arm the timer, unless it fires before the lane's limit anyway. */
-static void
-http_lanes_arm(struct http_lanes *lanes, struct mono limit, struct mono now)
-{
-	struct timeval tv;
-	int64_t us;
-
-	if (lanes->armed.us <= limit.us)
-		return;
-	us = limit.us > now.us ? limit.us - now.us : 0;
-	tv.tv_sec = us / 1000000;
-	tv.tv_usec = us % 1000000;
-	if (evtimer_add(&lanes->ev_timer, &tv) == 0)
-		lanes->armed = limit;
-}
-
 /* One that is over its limit, or NULL. */
 static struct http_lane *
 http_lanes_late(struct http_lanes *lanes, struct mono now)
@@ -465,7 +449,8 @@ on_lanes_timer(evutil_socket_t fd, short what, void *arg)
 	while ((lane = http_lanes_late(lanes, now)) != NULL)
 		http_lane_fail(lane, text);
 	for (lane = lanes->busy; lane != NULL; lane = lane->next)
-		http_lanes_arm(lanes, http_lane_limit(lane), now);
+		loop_arm(&lanes->ev_timer, &lanes->armed,
+		    http_lane_limit(lane), now);
 }
 
 /* --- beginning ------------------------------------------------------------ */
@@ -487,7 +472,7 @@ http_lane_begin(struct http_lane *lane, struct http_request *rq,
 	lane->unreadable = false;
 	lane->broken = 0;
 	http_answer_init(&lane->answer, on_lane_body, rq);
-	http_lanes_arm(lanes, http_lane_limit(lane), now);
+	loop_arm(&lanes->ev_timer, &lanes->armed, http_lane_limit(lane), now);
 	http_lane_write(lane);
 }
 

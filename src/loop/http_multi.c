@@ -183,22 +183,6 @@ on_socket(evutil_socket_t fd, short what, void *arg)
 	    ((what & EV_WRITE) != 0 ? CURL_CSELECT_OUT : 0));
 }
 
-/* Arm our timer, unless it fires before libcurl's is due anyway. */
-static void
-http_multi_arm(struct http_multi *hm, struct mono now)
-{
-	struct timeval tv;
-	int64_t us;
-
-	if (hm->due.us == MONO_NEVER.us || hm->armed.us <= hm->due.us)
-		return;
-	us = hm->due.us > now.us ? hm->due.us - now.us : 0;
-	tv.tv_sec = us / 1000000;
-	tv.tv_usec = us % 1000000;
-	if (evtimer_add(&hm->ev_timer, &tv) == 0)
-		hm->armed = hm->due;
-}
-
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -207,7 +191,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 
 	hm->armed = MONO_NEVER;
 	if (now.us < hm->due.us) {
-		http_multi_arm(hm, now);
+		loop_arm(&hm->ev_timer, &hm->armed, hm->due, now);
 		return;
 	}
 	hm->due = MONO_NEVER;
@@ -230,7 +214,7 @@ on_curl_timer(CURLM *multi, long timeout_ms, void *arg)
 	}
 	now = clock_mono();
 	hm->due = mono_add_ms(now, timeout_ms);
-	http_multi_arm(hm, now);
+	loop_arm(&hm->ev_timer, &hm->armed, hm->due, now);
 	return 0;
 }
 

@@ -211,26 +211,22 @@ loop_add_signal(struct loop *lo, int signo, void (*fn)(void *, int),
 	return 0;
 }
 
-/*
- * Arm the timer for the engine's deadline, `due`. A deadline that moves later (every
- * event moves its run's) does not touch the timer: it fires once in vain, and
- * is armed anew then.
- */
-static void
-loop_arm(struct loop *lo, struct mono due, struct mono now)
+void
+loop_arm(struct event *timer, struct mono *armed, struct mono due,
+    struct mono now)
 {
 	struct timeval tv;
 	int64_t us;
 
-	if (due.us == MONO_NEVER.us || due.us >= lo->armed.us)
+	if (due.us == MONO_NEVER.us || due.us >= armed->us)
 		return;
 	us = due.us > now.us ? due.us - now.us : 0;
 	/* libevent's coarse clock may be a tick behind: never a turn early. */
 	us += 1000;
 	tv.tv_sec = us / 1000000;
 	tv.tv_usec = us % 1000000;
-	if (evtimer_add(lo->timer, &tv) == 0)
-		lo->armed = due;
+	if (evtimer_add(timer, &tv) == 0)
+		*armed = due;
 }
 
 static void
@@ -331,7 +327,7 @@ loop_is_pressed(struct loop *lo)
 	due = engine_deadline(lo->engine);
 	if (due.us <= now.us)
 		return true;
-	loop_arm(lo, due, now);
+	loop_arm(lo->timer, &lo->armed, due, now);
 	return false;
 }
 

@@ -15,10 +15,12 @@
 #include <stdint.h>
 
 #include "base/cdefs.h"
+#include "base/clock.h"
 #include "base/why.h"
 #include "core/hist.h"
 
 struct engine;
+struct event;
 struct event_base;
 struct loop;
 struct uids;
@@ -55,6 +57,15 @@ struct loop_turns {
 };
 #define LOOP_STUCK_MS	10000
 void	loop_turns(const struct loop *, struct loop_turns *);
+
+/*
+ * Arm a timer for `due`, unless it fires before that anyway. *armed: for when
+ * it is armed, MONO_NEVER where it is not; its callback sets that, and arms it
+ * anew where it was in vain. So a limit that moves later with each event (a
+ * run's) or that each request has does not touch the timer.
+ */
+void	loop_arm(struct event *timer, struct mono *armed, struct mono due,
+	    struct mono now);
 
 /*
  * Call fn at the end of every turn, after the engine's; hooks run in the order
