@@ -327,6 +327,29 @@ send_read(uint64_t tag, size_t len,
 	return tp->send(tp, &tr, &why);
 }
 
+/* The first request, which is answered so. */
+static void
+ask(const char *reply, enum after after)
+{
+	begin();
+	open_out();
+	step(reply, after);
+	ck_assert_int_eq(send_body(1, "{}"), 0);
+	run(1);
+}
+
+/* ..., when most of it is still on this side. */
+static void
+ask_long(const char *reply, enum after after)
+{
+	begin();
+	open_out();
+	step(reply, after);
+	script[0].at = 1000;
+	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
+	run(1);
+}
+
 static void
 has_line(const char *head, const char *line, bool wanted)
 {
@@ -436,11 +459,7 @@ END_TEST
 
 START_TEST(fresh_connection_that_dies_is_one)
 {
-	begin();
-	open_out();
-	step(NULL, CLOSE);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
+	ask(NULL, CLOSE);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
 	ck_assert_str_ne(answers[0].a.detail, "");
 	ck_assert_uint_eq(accepted, 1);
@@ -451,13 +470,8 @@ END_TEST
 /* "413" and a close, while most of the body is still on this side. */
 START_TEST(early_refusal_counts)
 {
-	begin();
-	open_out();
-	step("HTTP/1.1 413 Too Large\r\nConnection: close\r\n"
+	ask_long("HTTP/1.1 413 Too Large\r\nConnection: close\r\n"
 	    "Content-Length: 3\r\n\r\nbig", CLOSE);
-	script[0].at = 1000;
-	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
-	run(1);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_ANSWERED);
 	ck_assert_int_eq(answers[0].a.status, 413);
 	end();
@@ -467,11 +481,7 @@ END_TEST
 /* A 200 whose body is cut may hide which events were refused. */
 START_TEST(cut_success_does_not_count)
 {
-	begin();
-	open_out();
-	step("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"err", CLOSE);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
+	ask("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"err", CLOSE);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
 	end();
 }
@@ -484,11 +494,7 @@ START_TEST(large_answer_is_cut)
 	    "HTTP/1.1 %d X\r\nContent-Length: 300000\r\n\r\n", 422);
 
 	memset(reply + n, 'e', 300000);
-	begin();
-	open_out();
-	step(reply, KEEP);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
+	ask(reply, KEEP);
 	ck_assert_int_eq(answers[0].a.status, 422);
 	ck_assert_uint_eq(answers[0].a.body_len, 256 * 1024);
 	ck_assert_uint_eq(strspn(answers[0].body, "e"), 256 * 1024);
@@ -531,12 +537,7 @@ END_TEST
 /* It counts once the server has the whole request. */
 START_TEST(early_success_waits_for_the_rest)
 {
-	begin();
-	open_out();
-	step(OK_REPLY, KEEP);
-	script[0].at = 1000;
-	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
-	run(1);
+	ask_long(OK_REPLY, KEEP);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_ANSWERED);
 	ck_assert_int_eq(answers[0].a.status, 202);
 	end();
@@ -545,12 +546,7 @@ END_TEST
 
 START_TEST(early_success_and_a_close_is_none)
 {
-	begin();
-	open_out();
-	step(OK_REPLY, CLOSE);
-	script[0].at = 1000;
-	ck_assert_int_eq(send_read(1, sizeof big, read_big), 0);
-	run(1);
+	ask_long(OK_REPLY, CLOSE);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
 	ck_assert_str_ne(answers[0].a.detail, "");
 	end();
@@ -560,11 +556,7 @@ END_TEST
 /* Another program listens there: said so, and tried again. */
 START_TEST(no_answer_of_http)
 {
-	begin();
-	open_out();
-	step("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", KEEP);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
+	ask("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", KEEP);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_NO_ANSWER);
 	ck_assert_ptr_nonnull(strstr(answers[0].a.detail, "HTTP"));
 	end();
@@ -623,11 +615,7 @@ START_TEST(endless_answer)
 	int n = snprintf(reply, sizeof reply, "HTTP/1.1 200 OK\r\n\r\n");
 
 	memset(reply + n, 'e', 2 << 20);
-	begin();
-	open_out();
-	step(reply, KEEP);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
+	ask(reply, KEEP);
 	ck_assert_int_eq(answers[0].a.result, TRANSPORT_ANSWERED);
 	ck_assert_int_eq(answers[0].a.status, 200);
 	ck_assert_uint_eq(answers[0].a.body_len, 256 * 1024);
@@ -637,12 +625,8 @@ END_TEST
 
 START_TEST(redirects_are_answers)
 {
-	begin();
-	open_out();
-	step("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x\r\n"
+	ask("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/x\r\n"
 	    "Content-Length: 0\r\n\r\n", KEEP);
-	ck_assert_int_eq(send_body(1, "{}"), 0);
-	run(1);
 	ck_assert_int_eq(answers[0].a.status, 302);
 	ck_assert_uint_eq(seen_n, 1);
 	end();
