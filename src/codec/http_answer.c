@@ -146,6 +146,26 @@ answer_connection(struct http_answer *a, struct text t)
 	}
 }
 
+static void
+answer_retry_after(char dst[HTTP_ANSWER_RETRY], struct text t)
+{
+	if (t.n < HTTP_ANSWER_RETRY) {
+		memcpy(dst, t.p, t.n);
+		dst[t.n] = '\0';
+	}
+}
+
+void
+http_answer_field(const char *line, size_t n, char ret[HTTP_ANSWER_RETRY])
+{
+	struct text t = { line, n };
+
+	while (t.n > 0 && (t.p[t.n - 1] == '\r' || t.p[t.n - 1] == '\n'))
+		t.n--;
+	if (text_is(text_cut(&t, ':'), "retry-after"))
+		answer_retry_after(ret, text_trim(t));
+}
+
 static int
 answer_field(struct http_answer *a, struct text t, bool cut, struct why *why)
 {
@@ -166,10 +186,8 @@ answer_field(struct http_answer *a, struct text t, bool cut, struct why *why)
 	name = text_cut(&t, ':');
 	t = text_trim(t);
 	if (text_is(name, "retry-after")) {
-		if (t.n < sizeof a->retry_after && !cut) {
-			memcpy(a->retry_after, t.p, t.n);
-			a->retry_after[t.n] = '\0';
-		}
+		if (!cut)
+			answer_retry_after(a->retry_after, t);
 		return 0;
 	}
 	a->framing = true;
@@ -186,12 +204,6 @@ answer_field(struct http_answer *a, struct text t, bool cut, struct why *why)
 	return r;
 }
 
-static void
-answer_end(struct http_answer *a)
-{
-	a->whole = true;
-}
-
 /* RFC 9112 6.3: how the body ends. */
 static void
 answer_head_end(struct http_answer *a)
@@ -205,14 +217,14 @@ answer_head_end(struct http_answer *a)
 	if (a->ends || (a->coded && (a->has_length || a->old)))
 		a->keep = false;
 	if (a->status == 204 || a->status == 304) {
-		answer_end(a);
+		a->whole = true;
 	} else if (a->coded && a->chunked) {
 		a->state = LINE_CHUNK;
 	} else if (a->coded || !a->has_length) {
 		a->keep = false;
 		a->state = BODY_CLOSE;
 	} else if (a->left == 0) {
-		answer_end(a);
+		a->whole = true;
 	} else {
 		a->state = BODY_LENGTH;
 	}
@@ -265,7 +277,7 @@ answer_line(struct http_answer *a, struct text t, bool cut, struct why *why)
 		return 0;
 	case LINE_TRAILER:
 		if (t.n == 0)
-			answer_end(a);
+			a->whole = true;
 		return 0;
 	}
 	return 0;
@@ -325,7 +337,7 @@ answer_take_body(struct http_answer *a, const char **at, const char *end)
 	if (a->state == BODY_CHUNK)
 		a->state = LINE_CHUNK_END;
 	else
-		answer_end(a);
+		a->whole = true;
 	return 0;
 }
 
@@ -350,7 +362,7 @@ int
 http_answer_eof(struct http_answer *a, struct why *why)
 {
 	if (a->state == BODY_CLOSE)
-		answer_end(a);
+		a->whole = true;
 	if (a->whole)
 		return 1;
 	return why_set(why, -EPIPE, "the upstream closed the connection %s",

@@ -59,5 +59,11 @@ int	http_answer_take(struct http_answer *, const char *, size_t n,
  * -EPIPE.
  */
 int	http_answer_eof(struct http_answer *, struct why *) MUSTUSE;
+/*
+ * For who has the head's lines apart: *ret_retry_after is set where the line is
+ * that field (RFC 9110 10.2.3).
+ */
+void	http_answer_field(const char *line, size_t n,
+	    char ret_retry_after[HTTP_ANSWER_RETRY]);
 
 #endif

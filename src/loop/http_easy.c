@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/un.h>
 
 #include "config.h"
+#include "codec/http_answer.h"
 #include "core/conf_addr.h"
 #include "loop/http_easy.h"
 #include "loop/http_error.h"
@@ -23,29 +23,19 @@
 
 /* --- callbacks of libcurl ------------------------------------------------- */
 
-/* CURLOPT_HEADERFUNCTION; RFC 9110 10.2.3 is all we need to know. */
+/* CURLOPT_HEADERFUNCTION */
 static size_t
 on_curl_header(char *line, size_t size, size_t n, void *arg)
 {
-	static const char name[] = "retry-after:";
 	struct http_request *rq = arg;
-	size_t len = size * n, from = sizeof name - 1;
+	size_t len = size * n;
 
-	if (len < from || strncasecmp(line, name, from) != 0) {
-		/* A new answer (after a 100, say): nothing of the old. */
-		if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
-			rq->answer.retry_after[0] = '\0';
-		return len;
-	}
-	while (from < len && (line[from] == ' ' || line[from] == '\t'))
-		from++;
-	while (len > from && strchr(" \t\r\n", line[len - 1]) != NULL)
-		len--;
-	if (len - from < sizeof rq->answer.retry_after) {
-		memcpy(rq->answer.retry_after, line + from, len - from);
-		rq->answer.retry_after[len - from] = '\0';
-	}
-	return size * n;
+	/* A new answer (after a 100, say): nothing of the old. */
+	if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+		rq->answer.retry_after[0] = '\0';
+	else
+		http_answer_field(line, len, rq->answer.retry_after);
+	return len;
 }
 
 /* CURLOPT_WRITEFUNCTION */

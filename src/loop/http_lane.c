@@ -400,7 +400,8 @@ on_lane(evutil_socket_t fd, short what, void *arg)
 	if ((what & EV_WRITE) != 0 && lane->broken == 0 && !lane->unreadable) {
 		http_lane_write(lane);
 		if (lane->answer.whole && lane->sent == lane->total) {
-			(void)http_lane_whole(lane, true);
+			http_lane_end(lane, TRANSPORT_ANSWERED,
+			    lane->answer.keep);
 			return;
 		}
 	}

@@ -11,7 +11,6 @@
 #define LUMNID_LOOP_LOOP_H
 
 #include <stdbool.h>
-
 #include <stdint.h>
 
 #include "base/cdefs.h"
